@@ -1,0 +1,511 @@
+package onnx
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/daq-sr/daq/onnx/onnxpb"
+)
+
+// Graph is a mutable graph in which every value knows the node that makes it
+// and the nodes that use it. The methods that change it keep these links
+// right; Nodes, Inputs and Outputs may be read and reordered freely.
+type Graph struct {
+	Name    string
+	Nodes   []*Node  // in an order in which they can be executed, once checked or sorted
+	Inputs  []*Value // may contain initializers (IR version 3 asked for it): those are defaults
+	Outputs []*Value
+
+	outer  *Graph // the graph around a subgraph, nil otherwise
+	owner  *Node  // the node whose attribute a subgraph is
+	values map[string]*Value
+	inits  []*Value // initializers in file order
+	rest   *onnxpb.GraphProto
+}
+
+// Value is one tensor of a graph: an input, an initializer or what a node
+// gives.
+type Value struct {
+	Name     string
+	Type     Type    // unknown until declared or inferred
+	Producer *Node   // nil for inputs and initializers
+	Const    *Tensor // the initializer, nil otherwise
+
+	graph *Graph
+	uses  []Use
+	info  *onnxpb.ValueInfoProto // doc string, denotations, metadata
+}
+
+// Use is one place where a value is read: Node.Inputs[Index].
+type Use struct {
+	Node  *Node
+	Index int
+}
+
+// Node is one application of an operator or function. Inputs and Outputs hold
+// nil where an optional one is left out. Change inputs with SetInput.
+type Node struct {
+	Op, Domain, Name, Overload string
+	Inputs, Outputs            []*Value
+	Attrs                      []*Attribute
+
+	graph *Graph
+	rest  *onnxpb.NodeProto
+}
+
+// NewGraph returns an empty graph.
+func NewGraph(name string) *Graph {
+	return &Graph{Name: name, values: map[string]*Value{}}
+}
+
+// Value returns the value of a name in this graph, or nil. Names of an outer
+// graph are not looked up.
+func (g *Graph) Value(name string) *Value { return g.values[name] }
+
+// Outer returns the graph around a subgraph and the node that holds it, or nil.
+func (g *Graph) Outer() (*Graph, *Node) { return g.outer, g.owner }
+
+// lookup finds a name here or in the graphs around.
+func (g *Graph) lookup(name string) *Value {
+	for s := g; s != nil; s = s.outer {
+		if v := s.values[name]; v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+// Initializers returns the initializers in file order.
+func (g *Graph) Initializers() []*Value { return slices.Clone(g.inits) }
+
+// UniqueName returns base, or base with the lowest free number behind it, such
+// that no value of this graph, those around it or those inside has the name.
+func (g *Graph) UniqueName(base string) string {
+	root := g
+	for root.outer != nil {
+		root = root.outer
+	}
+	if !root.uses(base) {
+		return base
+	}
+	for i := 1; ; i++ {
+		if name := base + "_" + strconv.Itoa(i); !root.uses(name) {
+			return name
+		}
+	}
+}
+
+func (g *Graph) uses(name string) bool {
+	if g.values[name] != nil {
+		return true
+	}
+	for _, n := range g.Nodes {
+		for _, sub := range n.Subgraphs() {
+			if sub.uses(name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// AddInput appends a graph input.
+func (g *Graph) AddInput(name string, typ Type) *Value {
+	v := g.declare(name)
+	v.Type = typ
+	g.Inputs = append(g.Inputs, v)
+	return v
+}
+
+// AddOutput makes a value an output of the graph under its own name.
+func (g *Graph) AddOutput(v *Value) { g.Outputs = append(g.Outputs, v) }
+
+// AddInitializer adds a constant under a name made unique from name. The
+// tensor's own name is set to it.
+func (g *Graph) AddInitializer(name string, t *Tensor) *Value {
+	v := g.declare(g.UniqueName(name))
+	v.SetConst(t)
+	return v
+}
+
+// declare makes a value; the caller knows that the name is free.
+func (g *Graph) declare(name string) *Value {
+	v := &Value{Name: name, graph: g}
+	if name != "" {
+		g.values[name] = v
+	}
+	return v
+}
+
+// SetConst makes the value an initializer; it must not have a producer.
+func (v *Value) SetConst(t *Tensor) {
+	if v.Const == nil {
+		v.graph.inits = append(v.graph.inits, v)
+	}
+	t.Name = v.Name
+	v.Const = t
+	v.Type = Type{Elem: t.Type, Shape: ShapeOf(t.Shape...)}
+}
+
+// Graph returns the graph that declares the value.
+func (v *Value) Graph() *Graph { return v.graph }
+
+// Uses returns where the value is read, uses inside subgraphs included, graph
+// outputs not.
+func (v *Value) Uses() []Use { return slices.Clone(v.uses) }
+
+// IsOutput reports whether the value is an output of its graph.
+func (v *Value) IsOutput() bool { return slices.Contains(v.graph.Outputs, v) }
+
+// IsInput reports whether the value is an input of its graph.
+func (v *Value) IsInput() bool { return slices.Contains(v.graph.Inputs, v) }
+
+// Rename gives the value another name that must be free.
+func (v *Value) Rename(name string) {
+	delete(v.graph.values, v.Name)
+	v.Name = name
+	v.graph.values[name] = v
+	if v.Const != nil {
+		v.Const.Name = name
+	}
+}
+
+// ReplaceUses makes every reader of v, graph outputs included, read with
+// instead. The interface of the graph keeps its names: when v is an output,
+// with takes over its name, or, where it cannot (it is an input, an initializer
+// or an output itself), an Identity node does.
+func (v *Value) ReplaceUses(with *Value) {
+	if v == with {
+		return
+	}
+	for _, u := range v.Uses() {
+		u.Node.SetInput(u.Index, with)
+	}
+	if !v.IsOutput() {
+		return
+	}
+	g, name := v.graph, v.Name
+	v.Rename(g.UniqueName(name + "_old"))
+	if with.Producer == nil || with.graph != g || with.IsOutput() {
+		id := g.NewNode("Identity", []*Value{with}, []string{name})
+		g.Append(id)
+		with = id.Outputs[0]
+	} else {
+		with.Rename(name)
+	}
+	if with.info == nil {
+		with.info = v.info
+	}
+	if with.Type.Elem == Undefined {
+		with.Type = v.Type
+	}
+	for i, o := range g.Outputs {
+		if o == v {
+			g.Outputs[i] = with
+		}
+	}
+}
+
+// NewNode makes a node of the default domain that is not yet in the node list;
+// Append or InsertBefore puts it there. Each output is a new value; its name is
+// made unique, an empty name leaves the optional output out.
+func (g *Graph) NewNode(op string, inputs []*Value, outputs []string, attrs ...*Attribute) *Node {
+	n := &Node{Op: op, graph: g, Attrs: attrs}
+	n.Inputs = make([]*Value, len(inputs))
+	for i, v := range inputs {
+		n.SetInput(i, v)
+	}
+	for _, name := range outputs {
+		if name == "" {
+			n.Outputs = append(n.Outputs, nil)
+			continue
+		}
+		v := g.declare(g.UniqueName(name))
+		v.Producer = n
+		n.Outputs = append(n.Outputs, v)
+	}
+	n.adoptSubgraphs()
+	return n
+}
+
+func (n *Node) adoptSubgraphs() {
+	for _, sub := range n.Subgraphs() {
+		sub.outer, sub.owner = n.graph, n
+	}
+}
+
+// Append puts nodes at the end.
+func (g *Graph) Append(nodes ...*Node) { g.Nodes = append(g.Nodes, nodes...) }
+
+// InsertBefore puts nodes in front of another node of the graph.
+func (g *Graph) InsertBefore(at *Node, nodes ...*Node) {
+	i := slices.Index(g.Nodes, at)
+	if i < 0 {
+		panic(fmt.Sprintf("onnx: node %s is not in graph %q", at, g.Name))
+	}
+	g.Nodes = slices.Insert(g.Nodes, i, nodes...)
+}
+
+// Remove takes a node out. Nothing may read its outputs any more.
+func (g *Graph) Remove(n *Node) {
+	i := slices.Index(g.Nodes, n)
+	if i < 0 {
+		panic(fmt.Sprintf("onnx: node %s is not in graph %q", n, g.Name))
+	}
+	g.Nodes = slices.Delete(g.Nodes, i, i+1)
+	g.unlink(n)
+}
+
+// RemoveAll takes out every node for which drop says so, in one sweep. As with
+// Remove, what is left may not read their outputs.
+func (g *Graph) RemoveAll(drop func(*Node) bool) {
+	var dropped []*Node
+	g.Nodes = slices.DeleteFunc(g.Nodes, func(n *Node) bool {
+		if !drop(n) {
+			return false
+		}
+		dropped = append(dropped, n)
+		return true
+	})
+	for _, n := range slices.Backward(dropped) {
+		g.unlink(n)
+	}
+}
+
+func (g *Graph) unlink(n *Node) {
+	for i := range n.Inputs {
+		n.SetInput(i, nil)
+	}
+	for _, sub := range n.Subgraphs() {
+		for _, inner := range sub.Nodes {
+			sub.unlink(inner)
+		}
+	}
+	for _, v := range n.Outputs {
+		if v == nil {
+			continue
+		}
+		if len(v.uses) > 0 || v.IsOutput() {
+			panic(fmt.Sprintf("onnx: node %s is removed while %q is still read", n, v.Name))
+		}
+		delete(g.values, v.Name)
+	}
+}
+
+// DropUnused removes initializers that nothing reads.
+func (g *Graph) DropUnused() {
+	g.inits = slices.DeleteFunc(g.inits, func(v *Value) bool {
+		if len(v.uses) > 0 || v.IsOutput() || v.IsInput() || g.keepsByName(v.Name) {
+			return false
+		}
+		delete(g.values, v.Name)
+		return true
+	})
+}
+
+// keepsByName reports whether quantization annotations name the value.
+func (g *Graph) keepsByName(name string) bool {
+	for _, a := range g.rest.GetQuantizationAnnotation() {
+		for _, p := range a.QuantParameterTensorNames {
+			if p.GetValue() == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// SetInput makes input i of the node read v; nil leaves an optional input out.
+// The list grows when needed.
+func (n *Node) SetInput(i int, v *Value) {
+	for len(n.Inputs) <= i {
+		n.Inputs = append(n.Inputs, nil)
+	}
+	if old := n.Inputs[i]; old != nil {
+		old.uses = slices.DeleteFunc(old.uses, func(u Use) bool { return u == Use{n, i} })
+	}
+	n.Inputs[i] = v
+	if v != nil {
+		v.uses = append(v.uses, Use{n, i})
+	}
+}
+
+// Input returns input i, or nil when it is left out.
+func (n *Node) Input(i int) *Value {
+	if i < len(n.Inputs) {
+		return n.Inputs[i]
+	}
+	return nil
+}
+
+// Graph returns the graph the node belongs to.
+func (n *Node) Graph() *Graph { return n.graph }
+
+// String names the node for messages: its operator, and its name or, for a
+// nameless one, that of its first output.
+func (n *Node) String() string {
+	name := n.Label()
+	if n.Domain != "" && n.Domain != "ai.onnx" {
+		return fmt.Sprintf("%s.%s %q", n.Domain, n.Op, name)
+	}
+	return fmt.Sprintf("%s %q", n.Op, name)
+}
+
+// Label returns the node's name or, for a nameless one, that of its first
+// output.
+func (n *Node) Label() string {
+	if n.Name != "" {
+		return n.Name
+	}
+	for _, v := range n.Outputs {
+		if v != nil {
+			return v.Name
+		}
+	}
+	return ""
+}
+
+// Is reports whether the node is one of these operators of the default domain.
+func (n *Node) Is(ops ...string) bool {
+	return (n.Domain == "" || n.Domain == "ai.onnx") && slices.Contains(ops, n.Op)
+}
+
+// Subgraphs returns the graphs among the attributes (If, Loop, Scan).
+func (n *Node) Subgraphs() []*Graph {
+	var subs []*Graph
+	for _, a := range n.Attrs {
+		if g, ok := a.Value.(*Graph); ok && g != nil {
+			subs = append(subs, g)
+		}
+	}
+	return subs
+}
+
+// Attr returns an attribute by name, or nil.
+func (n *Node) Attr(name string) *Attribute {
+	for _, a := range n.Attrs {
+		if a.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// SetAttr sets or adds an attribute.
+func (n *Node) SetAttr(name string, value any) {
+	set := Attr(name, value)
+	if a := n.Attr(name); a != nil {
+		*a = *set
+		return
+	}
+	n.Attrs = append(n.Attrs, set)
+}
+
+// RemoveAttr removes an attribute if there is one.
+func (n *Node) RemoveAttr(name string) {
+	n.Attrs = slices.DeleteFunc(n.Attrs, func(a *Attribute) bool { return a.Name == name })
+}
+
+func attrOr[T any](n *Node, name string, missing T) T {
+	if a := n.Attr(name); a != nil {
+		if v, ok := a.Value.(T); ok {
+			return v
+		}
+	}
+	return missing
+}
+
+// Int returns an integer attribute, or missing when there is none.
+func (n *Node) Int(name string, missing int64) int64 { return attrOr(n, name, missing) }
+
+// Float returns a float attribute, or missing when there is none.
+func (n *Node) Float(name string, missing float32) float32 { return attrOr(n, name, missing) }
+
+// Ints returns an attribute of integers, or missing when there is none.
+func (n *Node) Ints(name string, missing ...int64) []int64 { return attrOr(n, name, missing) }
+
+// Floats returns an attribute of floats, or missing when there is none.
+func (n *Node) Floats(name string, missing ...float32) []float32 { return attrOr(n, name, missing) }
+
+// Str returns a string attribute, or missing when there is none.
+func (n *Node) Str(name string, missing string) string {
+	return string(attrOr(n, name, []byte(missing)))
+}
+
+// Tensor returns a tensor attribute, or nil.
+func (n *Node) Tensor(name string) *Tensor { return attrOr[*Tensor](n, name, nil) }
+
+// Sort brings the nodes into an order in which each comes after the nodes
+// whose values it reads, the old order deciding where there is a choice. It
+// returns an error that names a node of a cycle if there is one.
+func (g *Graph) Sort() error {
+	missing := make(map[*Node]int, len(g.Nodes))
+	readers := make(map[*Node][]*Node)
+	for _, n := range g.Nodes {
+		for p := range g.dependencies(n) {
+			missing[n]++
+			readers[p] = append(readers[p], n)
+		}
+	}
+	order := make(map[*Node]int, len(g.Nodes))
+	ready := newHeap(order)
+	for i, n := range g.Nodes {
+		order[n] = i
+		if missing[n] == 0 {
+			ready.push(n)
+		}
+	}
+	sorted := make([]*Node, 0, len(g.Nodes))
+	for ready.len() > 0 {
+		n := ready.pop()
+		sorted = append(sorted, n)
+		for _, r := range readers[n] {
+			if missing[r]--; missing[r] == 0 {
+				ready.push(r)
+			}
+		}
+	}
+	if len(sorted) < len(g.Nodes) {
+		for _, n := range g.Nodes {
+			if missing[n] > 0 {
+				return fmt.Errorf("graph %q has a cycle through node %s: export the model again", g.Name, n)
+			}
+		}
+	}
+	g.Nodes = sorted
+	for _, n := range g.Nodes {
+		for _, sub := range n.Subgraphs() {
+			if err := sub.Sort(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dependencies returns the nodes of g that n needs, also through its
+// subgraphs.
+func (g *Graph) dependencies(n *Node) map[*Node]bool {
+	deps := map[*Node]bool{}
+	var visit func(*Node)
+	visit = func(m *Node) {
+		for _, v := range m.Inputs {
+			if v != nil && v.graph == g && v.Producer != nil {
+				deps[v.Producer] = true
+			}
+		}
+		for _, sub := range m.Subgraphs() {
+			for _, inner := range sub.Nodes {
+				visit(inner)
+			}
+			for _, o := range sub.Outputs {
+				if o.graph == g && o.Producer != nil {
+					deps[o.Producer] = true
+				}
+			}
+		}
+	}
+	visit(n)
+	return deps
+}
