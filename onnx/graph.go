@@ -274,14 +274,7 @@ func (g *Graph) RemoveAll(drop func(*Node) bool) {
 }
 
 func (g *Graph) unlink(n *Node) {
-	for i := range n.Inputs {
-		n.SetInput(i, nil)
-	}
-	for _, sub := range n.Subgraphs() {
-		for _, inner := range sub.Nodes {
-			sub.unlink(inner)
-		}
-	}
+	n.release()
 	for _, v := range n.Outputs {
 		if v == nil {
 			continue
@@ -290,6 +283,18 @@ func (g *Graph) unlink(n *Node) {
 			panic(fmt.Sprintf("onnx: node %s is removed while %q is still read", n, v.Name))
 		}
 		delete(g.values, v.Name)
+	}
+}
+
+// release ends all reading by the node and by the nodes of its subgraphs.
+func (n *Node) release() {
+	for i := range n.Inputs {
+		n.SetInput(i, nil)
+	}
+	for _, sub := range n.Subgraphs() {
+		for _, inner := range sub.Nodes {
+			inner.release()
+		}
 	}
 }
 
