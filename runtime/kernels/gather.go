@@ -1,0 +1,121 @@
+package kernels
+
+import "context"
+
+// gather is convolution as implicit matrix multiplication: the weights of a
+// group [Out/Groups][In/Groups*kH*kW] times the windows of a few dozen output
+// pixels, gathered into packed panels just before they are used. It serves every
+// shape.
+type gather struct {
+	shape   ConvShape
+	weights [][]float32 // of each group, packDepth
+	start   [][]float32 // biases of each group
+	lo      float32
+}
+
+func newGather(s ConvShape, weights, bias []float32, lo float32) *gather {
+	g := &gather{shape: s, lo: lo}
+	rows, depth := s.Out/s.Groups, s.In/s.Groups*s.taps()
+	bias = padTo(bias, s.Out)
+	for i := range s.Groups {
+		g.weights = append(g.weights, packDepth(weights[i*rows*depth:], rows, depth))
+		g.start = append(g.start, padTo(bias[i*rows:][:rows], roundUp(rows, mr)))
+	}
+	return g
+}
+
+// gatherPanels is the number of panels an item has at most: enough to use a
+// slice of weights several times while it is in the second-level cache.
+const gatherPanels = 4
+
+func (g *gather) run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd, oh, ow int) error {
+	s := g.shape
+	in, rows, pixels := s.In/s.Groups, s.Out/s.Groups, oh*ow
+	depth, padded := in*s.taps(), roundUp(rows, mr)
+	panels := ceilDiv(pixels, nr)
+	span := min(max(panels*n*s.Groups/(4*w.threads), 1), gatherPanels)
+	spans := ceilDiv(panels, span)
+	return w.each(ctx, n*s.Groups*spans, func(item int, sc *scratch) {
+		first := item % spans * span
+		group := item / spans // of all images
+		image := src[group*in*h*wd:][:in*h*wd]
+		out := dst[group*rows*pixels:][:rows*pixels]
+		panel := sc.floats(kc * nr)
+		for k := 0; k < depth; k += kc {
+			slice := min(kc, depth-k)
+			weights := g.weights[group%s.Groups][padded*k:]
+			var start []float32
+			if k == 0 {
+				start = g.start[group%s.Groups]
+			}
+			lo := noClamp
+			if k+slice == depth {
+				lo = g.lo
+			}
+			for p := first * nr; p < min((first+span)*nr, pixels); p += nr {
+				width := min(nr, pixels-p)
+				s.gatherPanel(panel, image, h, wd, ow, p, width, k, slice)
+				multiplyPanel(rows, width, slice, weights, panel, out[p:], pixels, start, lo)
+			}
+		}
+	})
+}
+
+// gatherPanel packs, for the output pixels [p, p+width) counted row after row,
+// the elements [k, k+depth) of their windows (channel, row, column) into
+// [depth][nr]. Columns from width on are left as they are: their sums are not
+// used.
+func (s *ConvShape) gatherPanel(dst, image []float32, h, wd, ow, p, width, k, depth int) {
+	taps := s.taps()
+	c, ky, kx := k/taps, k%taps/s.Kernel[1], k%s.Kernel[1]
+	y0, x0 := p/ow, p%ow
+	for i := range depth {
+		row := dst[i*nr:][:nr:nr]
+		plane := image[c*h*wd:][:h*wd]
+		dx := kx*s.Dilation[1] - s.Pads[1]
+		iy := y0*s.Stride[0] + ky*s.Dilation[0] - s.Pads[0]
+		x := x0
+		for j := 0; j < width; {
+			run := min(width-j, ow-x)
+			switch ix := x*s.Stride[1] + dx; {
+			case iy < 0 || iy >= h:
+				clear(row[j : j+run])
+			case s.Stride[1] == 1 && run == nr && ix >= 0 && ix+nr <= wd:
+				*(*[nr]float32)(row) = [nr]float32(plane[iy*wd+ix:])
+			default:
+				gatherRow(row[j:j+run], plane[iy*wd:][:wd], ix, s.Stride[1])
+			}
+			j += run
+			x = 0
+			iy += s.Stride[0]
+		}
+		if kx++; kx == s.Kernel[1] {
+			kx = 0
+			if ky++; ky == s.Kernel[0] {
+				ky = 0
+				c++
+			}
+		}
+	}
+}
+
+// gatherRow sets dst[j] = src[x+j*stride], zero outside of src.
+func gatherRow(dst, src []float32, x, stride int) {
+	j := 0
+	if x < 0 {
+		j = min(len(dst), ceilDiv(-x, stride))
+		clear(dst[:j])
+		x += j * stride
+	}
+	if stride == 1 {
+		if j < len(dst) && x < len(src) {
+			j += copy(dst[j:], src[x:])
+		}
+	} else {
+		for ; j < len(dst) && x < len(src); j++ {
+			dst[j] = src[x]
+			x += stride
+		}
+	}
+	clear(dst[j:])
+}

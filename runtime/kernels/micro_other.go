@@ -1,0 +1,22 @@
+package kernels
+
+// accelerated tells whether the micro-kernels are assembly.
+var accelerated = false
+
+func gemmPanel(blocks, k int, a, b, c []float32, ldc int, start []float32, lo float32) {
+	gemmPanelGo(blocks, k, a, b, c, ldc, start, lo)
+}
+
+func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, lo float32) {
+	sumTapsGo(blocks, w, offsets, src, dst, start, lo)
+}
+
+func add(dst, src []float32) { addGo(dst, src) }
+
+func winoInput(src []float32, pitch int, dst []float32, stride int) {
+	winoInputGo(src, pitch, dst, stride)
+}
+
+func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pitch int) {
+	winoOutputGo(src, stride, start, lo, dst, pitch)
+}

@@ -1,0 +1,153 @@
+package kernels
+
+import "context"
+
+// winograd is F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional
+// Neural Networks", 2015): tiles of 6x6 inputs give 4x4 outputs with 36
+// multiplications for each pair of channels instead of 144. A batch of nr tiles
+// makes each of the 36 positions one matrix multiplication.
+type winograd struct {
+	shape   ConvShape
+	chunks  []winoChunk
+	biggest int // rows of the biggest chunk, padded
+	lo      float32
+}
+
+// winoChunk is a range of output channels: few enough for their products of a
+// batch to stay in the second-level cache.
+type winoChunk struct {
+	first, rows, padded int
+	weights             []float32 // [36][padded/mr][In][mr]
+	bias                []float32
+}
+
+const winoChunkRows = 64
+
+// winogradSuits tells whether the transforms pay for themselves.
+func winogradSuits(s ConvShape) bool {
+	return s.Kernel == [2]int{3, 3} && s.Stride == [2]int{1, 1} && s.Dilation == [2]int{1, 1} &&
+		s.Groups == 1 && s.In >= 8 && s.Out >= 8
+}
+
+// winoG transforms kernels, points 0, 1, -1, 2, -2.
+var winoG = [6][3]float64{
+	{1. / 4, 0, 0}, {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6},
+	{1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1},
+}
+
+func newWinograd(s ConvShape, weights, bias []float32, lo float32) *winograd {
+	wg := &winograd{shape: s, lo: lo}
+	bias = padTo(bias, s.Out)
+	for first := 0; first < s.Out; first += winoChunkRows {
+		c := winoChunk{first: first, rows: min(winoChunkRows, s.Out-first)}
+		c.padded = roundUp(c.rows, mr)
+		c.bias = padTo(bias[first:][:c.rows], c.padded)
+		c.weights = make([]float32, 36*c.padded*s.In)
+		for o := range c.rows {
+			for i := range s.In {
+				u := winoKernel(weights[((first+o)*s.In+i)*9:][:9])
+				for pos, v := range u {
+					c.weights[(pos*c.padded+o/mr*mr)*s.In+i*mr+o%mr] = v
+				}
+			}
+		}
+		wg.chunks = append(wg.chunks, c)
+		wg.biggest = max(wg.biggest, c.padded)
+	}
+	return wg
+}
+
+// winoKernel is G*g*G' of a 3x3 kernel, summed in float64.
+func winoKernel(g []float32) (u [36]float32) {
+	var t [6][3]float64
+	for i, r := range winoG {
+		for x := range 3 {
+			t[i][x] = r[0]*float64(g[x]) + r[1]*float64(g[3+x]) + r[2]*float64(g[6+x])
+		}
+	}
+	for i := range 6 {
+		for j, r := range winoG {
+			u[i*6+j] = float32(t[i][0]*r[0] + t[i][1]*r[1] + t[i][2]*r[2])
+		}
+	}
+	return u
+}
+
+func (wg *winograd) run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd, oh, ow int) error {
+	s := wg.shape
+	across := ceilDiv(ow, 4)
+	tiles := ceilDiv(oh, 4) * across
+	batches := ceilDiv(tiles, nr)
+	// Transforms write winoTiles columns even when fewer are left: into the next
+	// channel, which is transformed later, or into this room at the end.
+	inStride := s.In*nr + winoTiles
+	outStride := wg.biggest*nr + winoTiles
+	return w.each(ctx, n*batches, func(item int, sc *scratch) {
+		image := src[item/batches*s.In*h*wd:][:s.In*h*wd]
+		result := dst[item/batches*s.Out*oh*ow:][:s.Out*oh*ow]
+		first := item % batches * nr
+		runs := tileRuns{first, min(first+nr, tiles), across}
+		buf := sc.floats(36 * (inStride + outStride))
+		in, out := buf[:36*inStride], buf[36*inStride:]
+		for c := range s.In {
+			plane := image[c*h*wd:][:h*wd]
+			runs.each(func(col, ty, tx, _ int) {
+				winoInputAt(plane, h, wd, ty*4-s.Pads[0], tx*4-s.Pads[1], in[c*nr+col:], inStride)
+			})
+		}
+		for i := range wg.chunks {
+			chunk := &wg.chunks[i]
+			for pos := range 36 {
+				gemmPanel(chunk.padded/mr, s.In, chunk.weights[pos*chunk.padded*s.In:], in[pos*inStride:],
+					out[pos*outStride:], nr, zeros[:], noClamp)
+			}
+			for o := range chunk.rows {
+				plane := result[(chunk.first+o)*oh*ow:][:oh*ow]
+				runs.each(func(col, ty, tx, n int) {
+					winoOutputAt(plane, oh, ow, ty*4, tx*4, n, out[o*nr+col:], outStride, chunk.bias[o], wg.lo)
+				})
+			}
+		}
+	})
+}
+
+// tileRuns are the tiles [first, last) of an image with so many tiles across.
+type tileRuns struct{ first, last, across int }
+
+// each visits them in runs of up to winoTiles beside each other: n tiles from
+// row ty and column tx on, the first being number col of the batch.
+func (r tileRuns) each(f func(col, ty, tx, n int)) {
+	for t := r.first; t < r.last; {
+		tx := t % r.across
+		n := min(winoTiles, r.across-tx, r.last-t)
+		f(t-r.first, t/r.across, tx, n)
+		t += n
+	}
+}
+
+// winoInputAt transforms winoTiles tiles from (y, x) on; outside of the plane is
+// zero.
+func winoInputAt(plane []float32, h, w, y, x int, dst []float32, stride int) {
+	if y >= 0 && y+6 <= h && x >= 0 && x+winoIn <= w {
+		winoInput(plane[y*w+x:], w, dst, stride)
+		return
+	}
+	var window [6 * winoIn]float32
+	for r := max(0, -y); r < min(6, h-y); r++ {
+		gatherRow(window[r*winoIn:][:winoIn], plane[(y+r)*w:][:w], x, 1)
+	}
+	winoInput(window[:], winoIn, dst, stride)
+}
+
+// winoOutputAt transforms n tiles and stores what lies in the plane.
+func winoOutputAt(plane []float32, h, w, y, x, n int, src []float32, stride int, start, lo float32) {
+	if y+4 <= h && x+winoOut <= w && n == winoTiles {
+		winoOutput(src, stride, start, lo, plane[y*w+x:], w)
+		return
+	}
+	var window [4 * winoOut]float32
+	winoOutput(src, stride, start, lo, window[:], winoOut)
+	for r := range min(4, h-y) {
+		copy(plane[(y+r)*w+x:][:min(4*n, w-x)], window[r*winoOut:])
+	}
+}
