@@ -15,6 +15,7 @@ type builder struct {
 	graph   *onnx.Graph
 	weights Weights
 	used    map[string]bool
+	bytes   int64 // of all parameters so far
 	err     error
 }
 
@@ -72,6 +73,11 @@ func (b *builder) unused() error {
 // operator wants where that is not the shape of the state dictionary.
 func (b *builder) parameter(name string, start float32, shape []int64, reshaped ...int64) *onnx.Value {
 	if b.err != nil {
+		return nil
+	}
+	n, err := onnx.Elements(shape)
+	if b.bytes += onnx.Float.Bytes(n); err != nil || b.bytes > maxBytes {
+		b.err = fmt.Errorf("parameter %q: the network is larger than %d bytes, more than an ONNX file holds", name, maxBytes)
 		return nil
 	}
 	t, err := b.weights.parameter(parameter{name, shape, start})

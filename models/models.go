@@ -8,12 +8,14 @@
 // parameters ("body.0.conv1.weight").
 package models
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // Opset is the version of the default domain that the networks are built for.
 const Opset = 17
+
+// maxBytes is the most that the parameters of a network may take: what fits
+// into one ONNX file.
+const maxBytes = 2 << 30
 
 // setting is one number of a configuration and the range it may have.
 type setting struct {

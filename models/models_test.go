@@ -341,6 +341,7 @@ func TestBadConfigurations(t *testing.T) {
 		{EDSR{Scale: 2, Blocks: 1, Channels: 1, Range: nan}, Random(1), "must be finite"},
 		{SRResNet{Scale: 2, Blocks: 1, Channels: -1}, Random(1), "channels is -1"},
 		{RDN{Scale: 2, Blocks: 1, Channels: 1, Growth: 1}, Random(1), "layers is 0"},
+		{RDN{Scale: 2, Blocks: 256, Layers: 64, Channels: 4096, Growth: 1024}, huge{}, "more than an ONNX file holds"},
 		{edsr, with(func(d StateDict) { delete(d, "up.bias") }), `no "up.bias"`},
 		{edsr, with(func(d StateDict) { d["head.bias"] = onnx.Floats([]int64{3}, 1, 2, 3) }), `"head.bias" is [3], the configuration needs [2]`},
 		{edsr, with(func(d StateDict) { d["head.bias"] = onnx.Floats([]int64{2}, 1) }), `"head.bias"`},
@@ -354,6 +355,13 @@ func TestBadConfigurations(t *testing.T) {
 			t.Errorf("error %v, want one with %q", err, test.message)
 		}
 	}
+}
+
+// huge gives parameters of any size without their memory.
+type huge struct{}
+
+func (huge) parameter(p parameter) (*onnx.Tensor, error) {
+	return &onnx.Tensor{Type: onnx.Float, Shape: p.shape}, nil
 }
 
 func TestBuiltin(t *testing.T) {

@@ -14,10 +14,6 @@ import (
 	"github.com/daq-sr/daq/onnx"
 )
 
-// maxStateDict is the most a state dictionary may hold: what fits into one
-// ONNX file.
-const maxStateDict = 2 << 30
-
 // LoadStateDict reads a state dictionary from a .npz file, as
 //
 //	numpy.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()})
@@ -56,8 +52,8 @@ func ReadStateDict(r io.ReaderAt, size int64) (StateDict, error) {
 		if d[name] != nil {
 			return nil, fmt.Errorf("two arrays are named %q", name)
 		}
-		if total += int64(min(f.UncompressedSize64, maxStateDict+1)); total > maxStateDict {
-			return nil, fmt.Errorf("array %q: the arrays exceed %d bytes together", name, maxStateDict)
+		if total += int64(min(f.UncompressedSize64, maxBytes+1)); total > maxBytes {
+			return nil, fmt.Errorf("array %q: the arrays exceed %d bytes together", name, maxBytes)
 		}
 		if d[name], err = readEntry(f); err != nil {
 			return nil, fmt.Errorf("array %q: %w", name, err)
