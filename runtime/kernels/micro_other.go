@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package kernels
 
 // accelerated tells whether the micro-kernels are assembly.

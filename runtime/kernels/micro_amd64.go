@@ -1,0 +1,67 @@
+//go:build amd64 && !purego
+
+package kernels
+
+import (
+	"slices"
+
+	"golang.org/x/sys/cpu"
+)
+
+//go:generate go -C gen run . -out ../avx2_amd64.s -stubs ../avx2_amd64.go -pkg kernels
+
+// accelerated tells whether the micro-kernels are assembly. Tests switch it off.
+var accelerated = cpu.X86.HasAVX2 && cpu.X86.HasFMA
+
+// The assembly does not check bounds: every wrapper touches the last elements
+// first.
+
+func gemmPanel(blocks, k int, a, b, c []float32, ldc int, start []float32, lo float32) {
+	if !accelerated || blocks == 0 || k == 0 {
+		gemmPanelGo(blocks, k, a, b, c, ldc, start, lo)
+		return
+	}
+	_, _, _ = a[blocks*k*mr-1], b[k*nr-1], c[(blocks*mr-1)*ldc+nr-1]
+	var from *float32
+	if start != nil {
+		from = &start[:blocks*mr][0]
+	}
+	gemmPanelAVX2(blocks, k, &a[0], &b[0], &c[0], 4*ldc, from, lo)
+}
+
+func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, lo float32) {
+	if !accelerated {
+		sumTapsGo(blocks, w, offsets, src, dst, start, lo)
+		return
+	}
+	n := blocks * tapsWidth
+	_, _, _ = src[slices.Max(offsets)+n-1], dst[n-1], w[len(offsets)-1]
+	sumTapsAVX2(blocks, len(offsets), &w[0], &offsets[0], &src[0], &dst[0], start, lo)
+}
+
+func add(dst, src []float32) {
+	src = src[:len(dst)]
+	if n := len(dst) &^ 7; accelerated && n > 0 {
+		addAVX2(n/8, &dst[0], &src[0])
+		dst, src = dst[n:], src[n:]
+	}
+	addGo(dst, src)
+}
+
+func winoInput(src []float32, pitch int, dst []float32, stride int) {
+	if !accelerated {
+		winoInputGo(src, pitch, dst, stride)
+		return
+	}
+	_, _ = src[5*pitch+winoIn-1], dst[35*stride+winoTiles-1]
+	winoInputAVX2(&src[0], 4*pitch, &dst[0], 4*stride)
+}
+
+func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pitch int) {
+	if !accelerated {
+		winoOutputGo(src, stride, start, lo, dst, pitch)
+		return
+	}
+	_, _ = src[35*stride+winoTiles-1], dst[3*pitch+winoOut-1]
+	winoOutputAVX2(&src[0], 4*stride, start, lo, &dst[0], 4*pitch)
+}
