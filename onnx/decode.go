@@ -12,7 +12,7 @@ func decodeModel(p *onnxpb.ModelProto) (*Model, error) {
 		IRVersion: p.GetIrVersion(), Producer: p.GetProducerName(), ProducerVersion: p.GetProducerVersion(),
 		Domain: p.GetDomain(), Version: p.GetModelVersion(), Doc: p.GetDocString(), rest: &rest,
 	}
-	rest.Graph, rest.Functions, rest.OpsetImport, rest.MetadataProps = nil, nil, nil, nil
+	rest.Graph, rest.Functions = nil, nil
 	m.Opsets = decodeOpsets(p.OpsetImport)
 	for _, e := range p.MetadataProps {
 		m.Metadata = append(m.Metadata, Property{e.GetKey(), e.GetValue()})
@@ -48,7 +48,7 @@ func decodeGraph(p *onnxpb.GraphProto, outer *Graph) (*Graph, error) {
 	rest := *p
 	g := NewGraph(p.GetName())
 	g.outer, g.rest = outer, &rest
-	rest.Name, rest.Node, rest.Initializer, rest.Input, rest.Output, rest.ValueInfo = nil, nil, nil, nil, nil, nil
+	rest.Name, rest.Node, rest.Initializer, rest.Input, rest.Output = nil, nil, nil, nil, nil
 	for _, i := range p.Input {
 		if g.values[i.GetName()] != nil {
 			return nil, fmt.Errorf("graph %q has two inputs named %q", g.Name, i.GetName())
@@ -93,6 +93,11 @@ func decodeGraph(p *onnxpb.GraphProto, outer *Graph) (*Graph, error) {
 			}
 		}
 		g.Outputs = append(g.Outputs, v)
+	}
+	for _, i := range p.ValueInfo {
+		if v := g.values[i.GetName()]; v == nil || v.info != i {
+			g.loose = append(g.loose, i)
+		}
 	}
 	return g, nil
 }
@@ -164,7 +169,7 @@ func (g *Graph) linkNode(n *Node, p *onnxpb.NodeProto) error {
 
 func decodeFunction(p *onnxpb.FunctionProto) (*Function, error) {
 	rest := *p
-	rest.Input, rest.Output, rest.Node, rest.ValueInfo, rest.OpsetImport = nil, nil, nil, nil, nil
+	rest.Input, rest.Output, rest.Node, rest.ValueInfo = nil, nil, nil, nil
 	rest.Attribute, rest.AttributeProto = nil, nil
 	f := &Function{Domain: p.GetDomain(), Name: p.GetName(), Overload: p.GetOverload(), Attrs: p.Attribute, rest: &rest}
 	f.Opsets = decodeOpsets(p.OpsetImport)

@@ -13,10 +13,8 @@ func (m *Model) encode() *onnxpb.ModelProto {
 	if m.Version != 0 || p.ModelVersion != nil {
 		p.ModelVersion = &m.Version
 	}
-	p.OpsetImport = encodeOpsets(m.Opsets)
-	for _, e := range m.Metadata {
-		p.MetadataProps = append(p.MetadataProps, &onnxpb.StringStringEntryProto{Key: &e.Key, Value: &e.Value})
-	}
+	p.OpsetImport = encodeOpsets(m.Opsets, p.OpsetImport)
+	p.MetadataProps = encodeMetadata(m.Metadata, p.MetadataProps)
 	p.Graph = m.Graph.encode()
 	for _, f := range m.Functions {
 		p.Functions = append(p.Functions, f.encode())
@@ -24,11 +22,37 @@ func (m *Model) encode() *onnxpb.ModelProto {
 	return p
 }
 
-func encodeOpsets(opsets []Opset) []*onnxpb.OperatorSetIdProto {
+// encodeOpsets writes the entries of old again where they still say the same:
+// files differ in whether they write the domain "", and may hold fields that we
+// do not know.
+func encodeOpsets(opsets []Opset, old []*onnxpb.OperatorSetIdProto) []*onnxpb.OperatorSetIdProto {
 	var ps []*onnxpb.OperatorSetIdProto
 	for _, o := range opsets {
-		// The domain is written even when empty: some readers want the field.
-		ps = append(ps, &onnxpb.OperatorSetIdProto{Domain: &o.Domain, Version: &o.Version})
+		p := &onnxpb.OperatorSetIdProto{Domain: &o.Domain}
+		for _, e := range old {
+			if e.GetDomain() == o.Domain {
+				*p = *e
+				break
+			}
+		}
+		p.Version = &o.Version
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+func encodeMetadata(props []Property, old []*onnxpb.StringStringEntryProto) []*onnxpb.StringStringEntryProto {
+	var ps []*onnxpb.StringStringEntryProto
+	for _, prop := range props {
+		p := &onnxpb.StringStringEntryProto{}
+		for _, e := range old {
+			if e.GetKey() == prop.Key {
+				*p = *e
+				break
+			}
+		}
+		p.Key, p.Value = &prop.Key, &prop.Value
+		ps = append(ps, p)
 	}
 	return ps
 }
@@ -48,20 +72,42 @@ func (g *Graph) encode() *onnxpb.GraphProto {
 		p.Output = append(p.Output, v.encode())
 		inInterface[v] = true
 	}
+	infos := map[*onnxpb.ValueInfoProto]*onnxpb.ValueInfoProto{} // of the file, to what they are now
+	for _, i := range g.rest.GetValueInfo() {
+		infos[i] = nil
+	}
+	for _, i := range g.loose {
+		infos[i] = i
+	}
+	var added []*onnxpb.ValueInfoProto
+	info := func(v *Value) {
+		if _, ok := infos[v.info]; ok {
+			infos[v.info] = v.encode()
+		} else {
+			added = append(added, v.encode())
+		}
+	}
 	for _, v := range g.inits {
 		p.Initializer = append(p.Initializer, v.Const.encode())
 		if v.info != nil && !inInterface[v] {
-			p.ValueInfo = append(p.ValueInfo, v.info)
+			info(v)
 		}
 	}
 	for _, n := range g.Nodes {
 		p.Node = append(p.Node, n.encode())
 		for _, v := range n.Outputs {
 			if v != nil && !inInterface[v] && (v.Type.Elem != Undefined || v.Type.other != nil || v.info != nil) {
-				p.ValueInfo = append(p.ValueInfo, v.encode())
+				info(v)
 			}
 		}
 	}
+	p.ValueInfo = nil
+	for _, i := range g.rest.GetValueInfo() {
+		if now := infos[i]; now != nil {
+			p.ValueInfo = append(p.ValueInfo, now)
+		}
+	}
+	p.ValueInfo = append(p.ValueInfo, added...)
 	return p
 }
 
@@ -107,7 +153,7 @@ func (f *Function) encode() *onnxpb.FunctionProto {
 	for _, a := range f.Defaults {
 		p.AttributeProto = append(p.AttributeProto, a.encode())
 	}
-	p.OpsetImport = encodeOpsets(f.Opsets)
+	p.OpsetImport = encodeOpsets(f.Opsets, p.OpsetImport)
 	body := f.Body.encode()
 	p.Node, p.ValueInfo = body.Node, body.ValueInfo
 	return p

@@ -20,7 +20,8 @@ type Graph struct {
 	outer  *Graph // the graph around a subgraph, nil otherwise
 	owner  *Node  // the node whose attribute a subgraph is
 	values map[string]*Value
-	inits  []*Value // initializers in file order
+	inits  []*Value                 // initializers in file order
+	loose  []*onnxpb.ValueInfoProto // value infos of the file that are about no value of the graph, or a second time
 	rest   *onnxpb.GraphProto
 }
 

@@ -324,7 +324,10 @@ func (c *copier) declare(v *Value, to *Graph) *Value {
 		return bound
 	}
 	copied := to.declare(c.in.name(c.prefix + v.Name))
-	copied.info = v.info
+	if v.info != nil {
+		info := *v.info // each value its own
+		copied.info = &info
+	}
 	if v.graph.outer != nil { // types in a function's own graph are about no single call
 		copied.Type = v.Type
 	}
