@@ -9,6 +9,11 @@ package kernels
 //go:noescape
 func gemmPanelAVX2(blocks int, k int, a *float32, b *float32, c *float32, ldc int, start *float32, lo float32)
 
+// copyPanelAVX2 is copyPanelGo.
+//
+//go:noescape
+func copyPanelAVX2(rows int, dst *float32, src *float32, offsets *int)
+
 // sumTapsAVX2 is sumTapsGo.
 //
 //go:noescape

@@ -196,6 +196,30 @@ store:
 	VZEROUPPER
 	RET
 
+// func copyPanelAVX2(rows int, dst *float32, src *float32, offsets *int)
+// Requires: AVX
+TEXT ·copyPanelAVX2(SB), NOSPLIT, $0-32
+	MOVQ rows+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ src+16(FP), DX
+	MOVQ offsets+24(FP), BX
+
+row:
+	MOVQ    (BX), SI
+	LEAQ    (DX)(SI*4), SI
+	VMOVUPS (SI), Y0
+	VMOVUPS Y0, (CX)
+	VMOVUPS 32(SI), Y1
+	VMOVUPS Y1, 32(CX)
+	VMOVUPS 64(SI), Y2
+	VMOVUPS Y2, 64(CX)
+	ADDQ    $0x08, BX
+	ADDQ    $0x60, CX
+	DECQ    AX
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func sumTapsAVX2(blocks int, taps int, w *float32, offsets *int, src *float32, dst *float32, start float32, lo float32)
 // Requires: AVX, FMA3
 TEXT ·sumTapsAVX2(SB), NOSPLIT, $0-56

@@ -35,30 +35,65 @@ func (g *gather) run(ctx context.Context, w *Workers, dst, src []float32, n, h, 
 	panels := ceilDiv(pixels, nr)
 	span := min(max(panels*n*s.Groups/(4*w.threads), 1), gatherPanels)
 	spans := ceilDiv(panels, span)
+	// Where the elements of a window lie, from its first on.
+	offsets := make([]int, depth)
+	for k := range offsets {
+		offsets[k] = (k/s.taps()*h+k%s.taps()/s.Kernel[1]*s.Dilation[0])*wd + k%s.Kernel[1]*s.Dilation[1]
+	}
 	return w.each(ctx, n*s.Groups*spans, func(item int, sc *scratch) {
-		first := item % spans * span
+		p := item % spans * span * nr
+		width := min(span*nr, pixels-p)
 		group := item / spans // of all images
 		image := src[group*in*h*wd:][:in*h*wd]
-		out := dst[group*rows*pixels:][:rows*pixels]
-		panel := sc.floats(kc * nr)
+		out := dst[group*rows*pixels+p:][:rows*pixels-p]
+		packed := sc.floats(gatherPanels * kc * nr)
+		var first [gatherPanels]int
+		for j := 0; j < width; j += nr {
+			first[j/nr] = s.interior(h, wd, ow, p+j, width-j)
+		}
 		for k := 0; k < depth; k += kc {
 			slice := min(kc, depth-k)
-			weights := g.weights[group%s.Groups][padded*k:]
-			var start []float32
-			if k == 0 {
-				start = g.start[group%s.Groups]
+			// A few elements at a time for all panels: the cache lines of a row
+			// are used up before those of too many channels push them out, which
+			// lie a power of two apart in many images.
+			const few = 8
+			for i := 0; i < slice; i += few {
+				m := min(few, slice-i)
+				for j := 0; j < width; j += nr {
+					panel := packed[j*slice+i*nr:][:m*nr]
+					if at := first[j/nr]; at >= 0 {
+						copyPanel(panel, image[at:], offsets[k+i:][:m])
+					} else {
+						s.gatherPanel(panel, image, h, wd, ow, p+j, min(nr, width-j), k+i, m)
+					}
+				}
 			}
-			lo := noClamp
+			weights := g.weights[group%s.Groups][padded*k:]
+			start, lo := g.start[group%s.Groups], noClamp
+			if k > 0 {
+				start = nil
+			}
 			if k+slice == depth {
 				lo = g.lo
 			}
-			for p := first * nr; p < min((first+span)*nr, pixels); p += nr {
-				width := min(nr, pixels-p)
-				s.gatherPanel(panel, image, h, wd, ow, p, width, k, slice)
-				multiplyPanel(rows, width, slice, weights, panel, out[p:], pixels, start, lo)
+			for j := 0; j < width; j += nr {
+				multiplyPanel(rows, min(nr, width-j), slice, weights, packed[j*slice:], out[j:], pixels, start, lo)
 			}
 		}
 	})
+}
+
+// interior returns where in the image the first window of the output pixels
+// [p, p+nr) starts when these exist, lie in one row, and their windows are
+// adjacent and inside of the image; otherwise -1.
+func (s *ConvShape) interior(h, wd, ow, p, left int) int {
+	y, x := p/ow, p%ow
+	iy, ix := y*s.Stride[0]-s.Pads[0], x-s.Pads[1]
+	if s.Stride[1] > 1 || left < nr || x+nr > ow ||
+		iy < 0 || iy+s.extent(0) > h || ix < 0 || ix+nr-1+s.extent(1) > wd {
+		return -1
+	}
+	return iy*wd + ix
 }
 
 // gatherPanel packs, for the output pixels [p, p+width) counted row after row,
@@ -70,20 +105,17 @@ func (s *ConvShape) gatherPanel(dst, image []float32, h, wd, ow, p, width, k, de
 	c, ky, kx := k/taps, k%taps/s.Kernel[1], k%s.Kernel[1]
 	y0, x0 := p/ow, p%ow
 	for i := range depth {
-		row := dst[i*nr:][:nr:nr]
 		plane := image[c*h*wd:][:h*wd]
 		dx := kx*s.Dilation[1] - s.Pads[1]
 		iy := y0*s.Stride[0] + ky*s.Dilation[0] - s.Pads[0]
 		x := x0
 		for j := 0; j < width; {
 			run := min(width-j, ow-x)
-			switch ix := x*s.Stride[1] + dx; {
-			case iy < 0 || iy >= h:
-				clear(row[j : j+run])
-			case s.Stride[1] == 1 && run == nr && ix >= 0 && ix+nr <= wd:
-				*(*[nr]float32)(row) = [nr]float32(plane[iy*wd+ix:])
-			default:
-				gatherRow(row[j:j+run], plane[iy*wd:][:wd], ix, s.Stride[1])
+			row := dst[i*nr+j:][:run]
+			if iy < 0 || iy >= h {
+				clear(row)
+			} else {
+				gatherRow(row, plane[iy*wd:][:wd], x*s.Stride[1]+dx, s.Stride[1])
 			}
 			j += run
 			x = 0

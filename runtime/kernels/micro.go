@@ -58,6 +58,13 @@ func clamp(x, lo float32) float32 {
 	return x
 }
 
+// copyPanelGo sets the rows of nr floats of dst to src[offsets[i]:].
+func copyPanelGo(dst, src []float32, offsets []int) {
+	for i, o := range offsets {
+		copy(dst[i*nr:][:nr], src[o:])
+	}
+}
+
 // tapsWidth is the number of pixels sumTapsGo computes for a block.
 const tapsWidth = 32
 

@@ -29,6 +29,15 @@ func gemmPanel(blocks, k int, a, b, c []float32, ldc int, start []float32, lo fl
 	gemmPanelAVX2(blocks, k, &a[0], &b[0], &c[0], 4*ldc, from, lo)
 }
 
+func copyPanel(dst, src []float32, offsets []int) {
+	if !accelerated || len(offsets) == 0 {
+		copyPanelGo(dst, src, offsets)
+		return
+	}
+	_, _ = dst[len(offsets)*nr-1], src[offsets[len(offsets)-1]+nr-1] // offsets ascend
+	copyPanelAVX2(len(offsets), &dst[0], &src[0], &offsets[0])
+}
+
 func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, lo float32) {
 	if !accelerated {
 		sumTapsGo(blocks, w, offsets, src, dst, start, lo)

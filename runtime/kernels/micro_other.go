@@ -9,6 +9,8 @@ func gemmPanel(blocks, k int, a, b, c []float32, ldc int, start []float32, lo fl
 	gemmPanelGo(blocks, k, a, b, c, ldc, start, lo)
 }
 
+func copyPanel(dst, src []float32, offsets []int) { copyPanelGo(dst, src, offsets) }
+
 func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, lo float32) {
 	sumTapsGo(blocks, w, offsets, src, dst, start, lo)
 }

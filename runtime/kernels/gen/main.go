@@ -13,6 +13,7 @@ import (
 func main() {
 	ConstraintExpr("amd64,!purego")
 	gemmPanel()
+	copyPanel()
 	sumTaps()
 	add()
 	winoInput()
@@ -132,6 +133,27 @@ func gemmPanel() {
 	LEAQ(Mem{Base: c, Index: ldc, Scale: 4}, c)
 	DECQ(blocks)
 	JNZ(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}
+
+func copyPanel() {
+	TEXT("copyPanelAVX2", NOSPLIT, "func(rows int, dst *float32, src *float32, offsets *int)")
+	Pragma("noescape")
+	Doc("copyPanelAVX2 is copyPanelGo.")
+	rows, dst, src, offsets := param("rows"), param("dst"), param("src"), param("offsets")
+	from := GP64()
+	Label("row")
+	MOVQ(Mem{Base: offsets}, from)
+	LEAQ(Mem{Base: src, Index: from, Scale: 4}, from)
+	for v := range 3 {
+		VMOVUPS(Mem{Base: from, Disp: 32 * v}, ys[v])
+		VMOVUPS(ys[v], Mem{Base: dst, Disp: 32 * v})
+	}
+	ADDQ(Imm(8), offsets)
+	ADDQ(Imm(96), dst)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
 	VZEROUPPER()
 	RET()
 }
