@@ -1,0 +1,772 @@
+package onnx
+
+import (
+	"math"
+	"slices"
+)
+
+func init() {
+	register(inferShape, "Shape")
+	register(inferSize, "Size")
+	register(inferConstant, "Constant")
+	register(inferConstantOfShape, "ConstantOfShape")
+	register(inferReshape, "Reshape")
+	register(inferFlatten, "Flatten")
+	register(inferSqueeze, "Squeeze")
+	register(inferUnsqueeze, "Unsqueeze")
+	register(inferTranspose, "Transpose")
+	register(inferConcat, "Concat")
+	register(inferSplit, "Split")
+	register(inferSlice, "Slice")
+	register(inferGather, "Gather")
+	register(inferGatherElements, "GatherElements")
+	register(inferGatherND, "GatherND")
+	register(inferPad, "Pad")
+	register(inferExpand, "Expand")
+	register(inferTile, "Tile")
+	register(inferRange, "Range")
+	register(inferOneHot, "OneHot")
+	register(inferNonZero, "NonZero")
+	register(inferRandomLike, "RandomNormalLike", "RandomUniformLike", "EyeLike")
+	register(inferRandom, "RandomNormal", "RandomUniform")
+	register(inferCenterCropPad, "CenterCropPad")
+}
+
+// pass gives output 0 a shape and the elements of input 0 in the same order.
+func (c *nodeInference) pass(shape Shape) {
+	c.set(0, c.elem(0), shape)
+	c.setContent(0, c.content(0))
+}
+
+func inferShape(c *nodeInference) error {
+	c.set(0, Int64, Shape{Unknown})
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	n := int64(len(in))
+	clamp := func(v int64) int64 {
+		if v < 0 {
+			v += n
+		}
+		return min(max(v, 0), n)
+	}
+	start, end := clamp(c.n.Int("start", 0)), clamp(c.n.Int("end", n))
+	part := in[start:max(start, end)]
+	c.set(0, Int64, ShapeOf(int64(len(part))))
+	c.setContent(0, part.polys())
+	return nil
+}
+
+func inferSize(c *nodeInference) error {
+	c.set(0, Int64, Shape{})
+	c.setContent(0, content{c.shape(0).product()})
+	return nil
+}
+
+func inferConstant(c *nodeInference) error {
+	t := c.n.ConstantTensor()
+	if t == nil {
+		return errNotInferred
+	}
+	c.set(0, t.Type, ShapeOf(t.Shape...))
+	c.setContent(0, contentOf(t))
+	return nil
+}
+
+// ConstantTensor returns the value of a Constant node, whichever attribute holds
+// it; nil when the node is none or holds a sparse tensor.
+func (n *Node) ConstantTensor() *Tensor {
+	if !n.Is("Constant") {
+		return nil
+	}
+	for _, a := range n.Attrs {
+		switch v := a.Value.(type) {
+		case *Tensor:
+			return v
+		case float32:
+			return Scalar(v)
+		case int64:
+			return NewTensor(Int64, nil, []int64{v})
+		case []float32:
+			return Floats([]int64{int64(len(v))}, v...)
+		case []int64:
+			return Int64s(v...)
+		case []byte:
+			return &Tensor{Type: String, Strings: [][]byte{v}}
+		case [][]byte:
+			return &Tensor{Type: String, Shape: []int64{int64(len(v))}, Strings: v}
+		}
+	}
+	return nil
+}
+
+func inferConstantOfShape(c *nodeInference) error {
+	elem := Float
+	fill := constant(0)
+	if t := c.n.Tensor("value"); t != nil {
+		elem, fill = t.Type, nil
+		if e := contentOf(t); len(e) == 1 {
+			fill = e[0]
+		}
+	}
+	shape := c.shapeFrom(0)
+	c.set(0, elem, shape)
+	if sizes, ok := smallShape(shape); ok {
+		count := 1
+		for _, d := range sizes {
+			count *= d
+		}
+		c.setContent(0, slices.Repeat(content{fill}, count))
+	}
+	return nil
+}
+
+// shapeFrom returns the shape that the elements of input i spell; of unknown
+// sizes when only their number is known.
+func (c *nodeInference) shapeFrom(i int) Shape {
+	if e := c.content(i); e != nil {
+		return e.dims()
+	}
+	if s := c.shape(i); len(s) == 1 && s[0].IsKnown() && s[0].Value < 64 {
+		return slices.Repeat(Shape{Unknown}, int(s[0].Value))
+	}
+	return nil
+}
+
+func inferReshape(c *nodeInference) error {
+	in := c.shape(0)
+	target := c.content(1)
+	if a := c.n.Attr("shape"); a != nil {
+		target = contentFrom(c.n.Ints("shape"))
+	}
+	if target == nil {
+		c.set(0, c.elem(0), c.shapeFrom(1))
+		return nil
+	}
+	allowZero := c.n.Int("allowzero", 0) != 0
+	out := make(Shape, len(target))
+	hole := -1
+	rest := constant(1)
+	for i, e := range target {
+		n, known := e.isInt()
+		switch {
+		case known && n == 0 && !allowZero:
+			out[i] = Unknown
+			if in != nil {
+				if i >= len(in) {
+					return c.fail("target %s copies dimension %d of input %s", target.text(), i, c.in(0))
+				}
+				out[i] = in[i]
+			}
+		case known && n < 0:
+			if n != -1 || hole >= 0 {
+				return c.fail("target %s", target.text())
+			}
+			hole = i
+			continue
+		default:
+			out[i] = e.dim()
+		}
+		rest = rest.mul(out[i].poly())
+	}
+	total := in.product()
+	if hole >= 0 {
+		out[hole] = Unknown
+		if total != nil && rest != nil {
+			n, ok1 := total.isInt()
+			m, ok2 := rest.isInt()
+			if ok1 && ok2 && m != 0 && n%m != 0 {
+				return c.fail("input %s cannot have the shape %s", c.in(0), target.text())
+			}
+			out[hole] = total.quotient(rest).dim()
+		}
+	} else if n, ok := total.isInt(); ok {
+		if m, ok := rest.isInt(); ok && m != n {
+			return c.fail("input %s cannot have the shape %s", c.in(0), target.text())
+		}
+	}
+	c.pass(out)
+	return nil
+}
+
+func (e content) text() string {
+	s := "["
+	for i, p := range e {
+		if i > 0 {
+			s += ","
+		}
+		s += p.String()
+	}
+	return s + "]"
+}
+
+func inferFlatten(c *nodeInference) error {
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	at := int(c.n.Int("axis", 1))
+	if at < 0 {
+		at += len(in)
+	}
+	if at < 0 || at > len(in) {
+		return c.fail("axis %d of %s", at, c.in(0))
+	}
+	c.pass(Shape{in[:at].product().dim(), in[at:].product().dim()})
+	return nil
+}
+
+func inferSqueeze(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	axes, known := c.ints("axes", 1)
+	if !known && c.has(1) {
+		return nil
+	}
+	drop := make([]bool, len(in))
+	for _, a := range axes {
+		at, err := c.axis(a, len(in))
+		if err != nil {
+			return err
+		}
+		if in[at].IsKnown() && in[at].Value != 1 {
+			return c.fail("axis %d of %s is not 1", a, c.in(0))
+		}
+		drop[at] = true
+	}
+	out := Shape{}
+	for i, d := range in {
+		if !known {
+			if !d.IsKnown() {
+				return nil
+			}
+			drop[i] = d.Value == 1
+		}
+		if !drop[i] {
+			out = append(out, d)
+		}
+	}
+	c.pass(out)
+	return nil
+}
+
+func inferUnsqueeze(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	axes, known := c.ints("axes", 1)
+	if !known {
+		return nil
+	}
+	one := make([]bool, len(in)+len(axes))
+	for _, a := range axes {
+		at, err := c.axis(a, len(one))
+		if err != nil {
+			return err
+		}
+		if one[at] {
+			return c.fail("axes %v name an axis twice", axes)
+		}
+		one[at] = true
+	}
+	out := make(Shape, 0, len(one))
+	for i := range one {
+		if one[i] {
+			out = append(out, Known(1))
+		} else {
+			out, in = append(out, in[0]), in[1:]
+		}
+	}
+	c.pass(out)
+	return nil
+}
+
+func inferTranspose(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	perm := c.n.Ints("perm")
+	if len(perm) == 0 {
+		for i := range in {
+			perm = append(perm, int64(len(in)-1-i))
+		}
+	}
+	if len(perm) != len(in) {
+		return c.fail("perm %v for %s", perm, c.in(0))
+	}
+	out := make(Shape, len(in))
+	for i, p := range perm {
+		at, err := c.axis(p, len(in))
+		if err != nil {
+			return err
+		}
+		out[i] = in[at]
+	}
+	c.set(0, c.elem(0), out)
+	if sizes, ok := smallShape(in); ok {
+		step := strides(sizes)
+		c.setContent(0, rearrange(c.content(0), out, func(index []int) int {
+			at := 0
+			for i, p := range perm {
+				at += index[i] * step[(int(p)+len(in))%len(in)]
+			}
+			return at
+		}))
+	}
+	return nil
+}
+
+func inferConcat(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	first, err := c.rank(0, 1)
+	if err != nil {
+		return err
+	}
+	at, err := c.axis(c.n.Int("axis", 1), len(first)) // opset 1 has a default
+	if err != nil {
+		return err
+	}
+	out := slices.Clone(first)
+	sum := first[at].poly()
+	elems := slices.Clone(c.content(0))
+	for i := 1; i < len(c.n.Inputs); i++ {
+		s := c.shape(i)
+		if s == nil {
+			return errNotInferred
+		}
+		if len(s) != len(first) {
+			return c.fail("input 0 is %s, input %d %s", c.in(0), i, c.in(i))
+		}
+		for j := range out {
+			d, ok := unify(out[j], s[j])
+			if j == at {
+				continue
+			}
+			if !ok {
+				return c.fail("along axis %d, input 0 is %s, input %d %s", at, c.in(0), i, c.in(i))
+			}
+			out[j] = d
+		}
+		sum = sum.add(s[at].poly())
+		if e := c.content(i); e == nil {
+			elems = nil
+		} else if elems != nil {
+			elems = append(elems, e...)
+		}
+	}
+	out[at] = sum.dim()
+	c.set(0, c.elem(0), out)
+	if len(first) == 1 && len(elems) <= maxContent {
+		c.setContent(0, elems)
+	}
+	return nil
+}
+
+func inferSplit(c *nodeInference) error {
+	for i := range c.n.Outputs {
+		c.set(i, c.elem(0), nil)
+	}
+	in, err := c.rank(0, 1)
+	if err != nil {
+		return err
+	}
+	at, err := c.axis(c.n.Int("axis", 0), len(in))
+	if err != nil {
+		return err
+	}
+	sizes := c.content(1)
+	if a := c.n.Attr("split"); a != nil {
+		sizes = contentFrom(c.n.Ints("split"))
+	}
+	count := len(c.n.Outputs)
+	if sizes == nil && !c.has(1) {
+		sizes = c.equalParts(in[at], count)
+	}
+	if sizes != nil && len(sizes) != count {
+		return c.fail("%d sizes for %d outputs", len(sizes), count)
+	}
+	total, start := constant(0), int64(0)
+	for _, s := range sizes {
+		total = total.add(s)
+	}
+	n, ok := total.isInt()
+	if sizes != nil && ok && in[at].IsKnown() && in[at].Value != n {
+		return c.fail("sizes %s do not add up to axis %d of %s", sizes.text(), at, c.in(0))
+	}
+	for i := range c.n.Outputs {
+		out := slices.Clone(in)
+		out[at] = Unknown
+		if sizes != nil {
+			out[at] = sizes[i].dim()
+		}
+		c.set(i, c.elem(0), out)
+		if elems := c.content(0); elems != nil && len(in) == 1 && out[at].IsKnown() && start+out[at].Value <= int64(len(elems)) {
+			c.setContent(i, elems[start:start+out[at].Value])
+			start += out[at].Value
+		}
+	}
+	return nil
+}
+
+// equalParts splits a dimension into equal parts, the last one smaller where
+// they do not fill it.
+func (c *nodeInference) equalParts(d Dim, count int) content {
+	part := d.poly().quotient(constant(int64(count)))
+	if part == nil {
+		return nil
+	}
+	if c.opset() >= 18 {
+		part = part.ceil()
+	} else {
+		part = part.floor()
+	}
+	sizes := slices.Repeat(content{part}, count)
+	if c.opset() >= 18 {
+		sizes[count-1] = d.poly().sub(part.times(int64(count - 1)))
+	}
+	return sizes
+}
+
+func inferSlice(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 1)
+	if err != nil {
+		return err
+	}
+	starts, ends, steps := c.content(1), c.content(2), c.content(4)
+	axes, known := c.ints("axes", 3)
+	if c.n.Attr("starts") != nil {
+		starts, ends = contentFrom(c.n.Ints("starts")), contentFrom(c.n.Ints("ends"))
+	}
+	if !known && c.has(3) {
+		c.set(0, c.elem(0), slices.Repeat(Shape{Unknown}, len(in)))
+		return nil
+	}
+	if !known {
+		count := len(in)
+		if starts != nil {
+			count = len(starts)
+		}
+		for i := range min(count, len(in)) {
+			axes = append(axes, int64(i))
+		}
+	}
+	if starts != nil && len(starts) != len(axes) || ends != nil && len(ends) != len(axes) || steps != nil && len(steps) != len(axes) {
+		return c.fail("starts, ends, axes and steps have different lengths")
+	}
+	out := slices.Clone(in)
+	first := make([]int64, len(in)) // where each axis starts, and its step
+	step := slices.Repeat([]int64{1}, len(in))
+	for i, a := range axes {
+		at, err := c.axis(a, len(in))
+		if err != nil {
+			return err
+		}
+		by := int64(1)
+		known := !c.has(4) || steps != nil
+		if steps != nil {
+			by, known = steps[i].isInt()
+		}
+		out[at] = Unknown
+		if !known || starts == nil || ends == nil {
+			continue
+		}
+		if by == 0 {
+			return c.fail("step 0")
+		}
+		out[at], first[at] = sliceDim(in[at], starts[i], ends[i], by)
+		step[at] = by
+	}
+	c.set(0, c.elem(0), out)
+	if sizes, ok := smallShape(in); ok {
+		stride := strides(sizes)
+		c.setContent(0, rearrange(c.content(0), out, func(index []int) int {
+			at := 0
+			for i, x := range index {
+				at += stride[i] * int(first[i]+int64(x)*step[i])
+			}
+			return at
+		}))
+	}
+	return nil
+}
+
+// sliceDim returns the size of a slice and, where all is known, its first index.
+// A symbolic size is taken to be large enough that constants that count from
+// its ends stay inside.
+func sliceDim(size Dim, start, end *poly, step int64) (Dim, int64) {
+	s, known1 := start.isInt()
+	e, known2 := end.isInt()
+	if n := size.Value; size.IsKnown() && known1 && known2 {
+		low, high := int64(0), n
+		if step < 0 {
+			low, high = -1, n-1
+		}
+		bound := func(v int64) int64 {
+			if v < 0 {
+				v = max(v+n, -1)
+			}
+			return min(max(v, low), high)
+		}
+		s, e = bound(s), bound(e)
+		if step < 0 {
+			return Known(max(0, (s-e-step-1)/-step)), s
+		}
+		return Known(max(0, (e-s+step-1)/step)), s
+	}
+	n := size.poly()
+	if step < 0 {
+		// Only the whole axis backwards.
+		if step == -1 && known1 && known2 && (s == -1 || s >= math.MaxInt32) && e <= math.MinInt32 {
+			return size, 0
+		}
+		return Unknown, 0
+	}
+	if known1 && s < 0 {
+		start = n.plus(s)
+	}
+	switch {
+	case known2 && e < 0:
+		end = n.plus(e)
+	case known2 && e >= math.MaxInt32:
+		end = n
+	case !known2 && end.times(-1).nonNegative(): // symbolic and negative
+		end = n.add(end)
+	default:
+		end = end.smaller(n)
+	}
+	return end.sub(start).quotient(constant(step)).ceil().dim(), s
+}
+
+func inferGather(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 1)
+	if err != nil {
+		return err
+	}
+	index, err := c.rank(1, 0)
+	if err != nil {
+		return err
+	}
+	at, err := c.axis(c.n.Int("axis", 0), len(in))
+	if err != nil {
+		return err
+	}
+	c.set(0, c.elem(0), slices.Concat(in[:at], index, in[at+1:], Shape{}))
+	if len(in) == 1 && len(index) == 0 {
+		c.types[0].Shape = Shape{}
+	}
+	elems := c.content(0)
+	picks, ok := c.content(1).ints()
+	if len(in) != 1 || elems == nil || !ok {
+		return nil
+	}
+	out := make(content, len(picks))
+	for i, p := range picks {
+		if p < 0 {
+			p += int64(len(elems))
+		}
+		if p < 0 || p >= int64(len(elems)) {
+			return c.fail("index %d of %s", picks[i], c.in(0))
+		}
+		out[i] = elems[p]
+	}
+	c.setContent(0, out)
+	return nil
+}
+
+func inferGatherElements(c *nodeInference) error {
+	c.set(0, c.elem(0), c.shape(1))
+	return nil
+}
+
+func inferGatherND(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 1)
+	if err != nil {
+		return err
+	}
+	index, err := c.rank(1, 1)
+	if err != nil {
+		return err
+	}
+	batch, last := c.n.Int("batch_dims", 0), index[len(index)-1]
+	if !last.IsKnown() {
+		return nil
+	}
+	if batch < 0 || last.Value+batch > int64(len(in)) {
+		return c.fail("indices %s into %s", c.in(1), c.in(0))
+	}
+	c.set(0, c.elem(0), slices.Concat(Shape{}, index[:len(index)-1], in[batch+last.Value:]))
+	if c.types[0].Shape == nil {
+		c.types[0].Shape = Shape{}
+	}
+	return nil
+}
+
+func inferPad(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	pads := c.content(1)
+	for _, name := range []string{"pads", "paddings"} { // opset 1 says paddings
+		if c.n.Attr(name) != nil {
+			pads = contentFrom(c.n.Ints(name))
+		}
+	}
+	axes, known := c.ints("", 3)
+	if !known && c.has(3) || pads == nil {
+		c.set(0, c.elem(0), slices.Repeat(Shape{Unknown}, len(in)))
+		return nil
+	}
+	if !known {
+		for i := range in {
+			axes = append(axes, int64(i))
+		}
+	}
+	if len(pads) != 2*len(axes) {
+		return c.fail("%d pads for %d axes of %s", len(pads), len(axes), c.in(0))
+	}
+	out := slices.Clone(in)
+	for i, a := range axes {
+		at, err := c.axis(a, len(in))
+		if err != nil {
+			return err
+		}
+		out[at] = out[at].poly().add(pads[i]).add(pads[i+len(axes)]).dim()
+	}
+	c.set(0, c.elem(0), out)
+	return nil
+}
+
+func inferExpand(c *nodeInference) error {
+	out, err := c.broadcast(c.shape(0), c.shapeFrom(1))
+	if err != nil {
+		return err
+	}
+	c.set(0, c.elem(0), out)
+	c.setContent(0, c.content(0).expand(c.shape(0), out))
+	return nil
+}
+
+func inferTile(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	repeats := c.content(1)
+	out := slices.Repeat(Shape{Unknown}, len(in))
+	if repeats != nil {
+		if len(repeats) != len(in) {
+			return c.fail("%d repeats for %s", len(repeats), c.in(0))
+		}
+		for i, d := range in {
+			out[i] = d.poly().mul(repeats[i]).dim()
+		}
+	}
+	c.set(0, c.elem(0), out)
+	return nil
+}
+
+func inferRange(c *nodeInference) error {
+	c.set(0, c.elem(0), Shape{Unknown})
+	start, limit, delta := c.content(0), c.content(1), c.content(2)
+	if len(start) != 1 || len(limit) != 1 || len(delta) != 1 {
+		return nil
+	}
+	count := limit[0].sub(start[0]).quotient(delta[0]).ceil()
+	n, known := count.isInt()
+	if known {
+		count = constant(max(n, 0))
+	}
+	c.set(0, c.elem(0), Shape{count.dim()})
+	if known && n >= 0 && n <= maxContent {
+		out := make(content, n)
+		for i := range out {
+			out[i] = start[0].add(delta[0].times(int64(i)))
+		}
+		c.setContent(0, out)
+	}
+	return nil
+}
+
+func inferOneHot(c *nodeInference) error {
+	c.set(0, c.elem(2), nil)
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	at, err := c.axis(c.n.Int("axis", -1), len(in)+1)
+	if err != nil {
+		return err
+	}
+	depth := Unknown
+	if e := c.content(1); len(e) == 1 {
+		depth = e[0].dim()
+	}
+	c.set(0, c.elem(2), slices.Insert(slices.Clone(in), at, depth))
+	return nil
+}
+
+func inferNonZero(c *nodeInference) error {
+	c.set(0, Int64, nil)
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	c.set(0, Int64, Shape{Known(int64(len(in))), Unknown})
+	return nil
+}
+
+func inferRandomLike(c *nodeInference) error {
+	elem := c.elem(0)
+	if t := DataType(c.n.Int("dtype", 0)); t != Undefined {
+		elem = t
+	}
+	c.set(0, elem, c.shape(0))
+	return nil
+}
+
+func inferRandom(c *nodeInference) error {
+	c.set(0, DataType(c.n.Int("dtype", int64(Float))), contentFrom(c.n.Ints("shape")).dims())
+	return nil
+}
+
+func inferCenterCropPad(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 0)
+	if err != nil {
+		return err
+	}
+	out := slices.Clone(in)
+	target := c.shapeFrom(1)
+	axes := c.n.Ints("axes")
+	if len(axes) == 0 {
+		for i := range in {
+			axes = append(axes, int64(i))
+		}
+	}
+	for i, a := range axes {
+		at, err := c.axis(a, len(in))
+		if err != nil {
+			return err
+		}
+		out[at] = Unknown
+		if i < len(target) {
+			out[at] = target[i]
+		}
+	}
+	c.set(0, c.elem(0), out)
+	return nil
+}
