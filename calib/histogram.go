@@ -1,0 +1,176 @@
+package calib
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/daq-sr/daq/internal/quant"
+)
+
+// binBits: an octave of 1+|z| has 2^binBits bins.
+const (
+	binBits = 6
+	octave  = 1 << binBits
+	maxBins = 32 * octave // |z| < 2^32: more than any picture's pixel count allows
+)
+
+// Histogram counts normalised values. Bin i of a side covers |z| from edge(i) to
+// edge(i+1); edges are logarithmic in 1+|z|, linear within each octave of it:
+// 0, 1/64, 2/64 .. 1, 1+1/32 .. 3, 3+1/16 .. 7, 7+1/8 .. 15, and so on.
+type Histogram struct {
+	// Zeros counts the zeros of PostReLU tensors, which are exact whatever std is.
+	// In Signed tensors zero is a value like others.
+	Zeros int64
+	// Below and Above count z < 0 and z >= 0 by bin of |z|, without trailing zeros.
+	Below, Above []int64
+}
+
+// bin returns the bin of |z|: the leading bits of the float32 1+|z|.
+func bin(z float32) int {
+	return int((math.Float32bits(float32(1+z)) - 0x3f800000) >> (23 - binBits))
+}
+
+func edge(i int) float64 {
+	return math.Ldexp(1+float64(i%octave)/octave, i/octave) - 1
+}
+
+// grow gives both sides bins up to the largest |z| expected.
+func grow(side []int64, largest float32) []int64 {
+	if n := bin(largest) + 1; n > len(side) {
+		return append(side, make([]int64, n-len(side))...)
+	}
+	return side
+}
+
+// add counts z of every finite value of x. The largest |z| must be below 2^32.
+// Products are not fused with sums anywhere here: every machine counts the same.
+func (h *Histogram) add(x []float32, mean, inverse float64, positiveOnly bool, lowest, highest float32) {
+	z := func(v float32) float32 { return float32(float64(float64(v)-mean) * inverse) }
+	if lo := z(lowest); lo < 0 && !positiveOnly {
+		h.Below = grow(h.Below, -lo)
+	}
+	h.Above = grow(h.Above, max(z(highest), 0))
+	below, above := h.Below, h.Above
+	for _, v := range x {
+		if !finite(v) {
+			continue
+		}
+		if positiveOnly && v <= 0 {
+			h.Zeros++
+			continue
+		}
+		if t := z(v); t < 0 {
+			below[bin(-t)]++
+		} else {
+			above[bin(t)]++
+		}
+	}
+}
+
+func (h *Histogram) merge(g *Histogram) {
+	h.Zeros += g.Zeros
+	h.Below, h.Above = addCounts(h.Below, g.Below), addCounts(h.Above, g.Above)
+}
+
+func addCounts(a, b []int64) []int64 {
+	if len(a) < len(b) {
+		a = append(a, make([]int64, len(b)-len(a))...)
+	}
+	for i, n := range b {
+		a[i] += n
+	}
+	return a
+}
+
+// Count returns the number of values.
+func (h *Histogram) Count() int64 {
+	n := h.Zeros
+	for _, side := range [][]int64{h.Below, h.Above} {
+		for _, c := range side {
+			n += c
+		}
+	}
+	return n
+}
+
+// Bins returns the bins that are not empty, ascending; Zeros is one of no width.
+func (h *Histogram) Bins() []quant.Bin {
+	var bins []quant.Bin
+	for i := len(h.Below) - 1; i >= 0; i-- {
+		if n := h.Below[i]; n > 0 {
+			bins = append(bins, quant.Bin{Lo: -edge(i + 1), Hi: -edge(i), Mass: float64(n)})
+		}
+	}
+	if h.Zeros > 0 {
+		bins = append(bins, quant.Bin{Mass: float64(h.Zeros)})
+	}
+	for i, n := range h.Above {
+		if n > 0 {
+			bins = append(bins, quant.Bin{Lo: edge(i), Hi: edge(i + 1), Mass: float64(n)})
+		}
+	}
+	return bins
+}
+
+type histogramFile struct {
+	Zeros int64 `json:"zeros,omitempty"`
+	Below *side `json:"below,omitempty"`
+	Above *side `json:"above,omitempty"`
+}
+
+// side is the file form of one side: counts from bin First, both ends not zero.
+type side struct {
+	First  int     `json:"first"`
+	Counts []int64 `json:"counts"`
+}
+
+// MarshalJSON writes the same bytes for equal histograms.
+func (h *Histogram) MarshalJSON() ([]byte, error) {
+	pack := func(c []int64) *side {
+		for len(c) > 0 && c[len(c)-1] == 0 {
+			c = c[:len(c)-1]
+		}
+		first := 0
+		for first < len(c) && c[first] == 0 {
+			first++
+		}
+		if first == len(c) {
+			return nil
+		}
+		return &side{first, c[first:]}
+	}
+	return json.Marshal(histogramFile{h.Zeros, pack(h.Below), pack(h.Above)})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (h *Histogram) UnmarshalJSON(b []byte) error {
+	var f histogramFile
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	if f.Zeros < 0 || f.Zeros > maxCount {
+		return fmt.Errorf("histogram has the count %d", f.Zeros)
+	}
+	h.Zeros = f.Zeros
+	unpack := func(s *side) ([]int64, error) {
+		if s == nil {
+			return nil, nil
+		}
+		if s.First < 0 || s.First > maxBins || len(s.Counts) > maxBins-s.First {
+			return nil, fmt.Errorf("histogram has a bin beyond %d", maxBins)
+		}
+		for _, n := range s.Counts {
+			if n < 0 || n > maxCount {
+				return nil, fmt.Errorf("histogram has the count %d", n)
+			}
+		}
+		return append(make([]int64, s.First), s.Counts...), nil
+	}
+	var err error
+	if h.Below, err = unpack(f.Below); err != nil {
+		return err
+	}
+	h.Above, err = unpack(f.Above)
+	return err
+}

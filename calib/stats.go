@@ -1,0 +1,256 @@
+package calib
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"runtime"
+	"sync"
+
+	"github.com/daq-sr/daq/internal/quant"
+)
+
+// maxCount bounds counts read from a file, so that sums of them cannot overflow.
+const maxCount = 1 << 56
+
+// TensorStats holds the statistics of all channels of one tensor [1, C, H, W].
+type TensorStats struct {
+	// Distribution says over which values a channel is normalised. It follows
+	// from the graph; a negative value in a PostReLU tensor is an error.
+	Distribution quant.Distribution `json:"distribution"`
+	Channels     []ChannelStats     `json:"channels"`
+}
+
+// ChannelStats holds the statistics of one channel over all images.
+type ChannelStats struct {
+	Images    int64   `json:"images"`     // observed, in all
+	Flat      int64   `json:"flat"`       // of these: normaliser zero (constant, or nothing positive), not in Z
+	NonFinite int64   `json:"non_finite"` // NaN and infinite values, counted nowhere else
+	Zeros     int64   `json:"zeros"`      // values equal to 0
+	Min       float32 `json:"min"`        // over all finite values; 0 when there is none
+	Max       float32 `json:"max"`
+
+	All      Moments `json:"all"`      // of all finite values
+	Positive Moments `json:"positive"` // of the values above 0
+
+	// The normaliser std of each image: of all values for Signed, of the positive
+	// ones for PostReLU tensors. Its square weighs errors of Z back to errors of x.
+	Variances Sum     `json:"variances"` // sum over images of std^2
+	MinStd    float64 `json:"min_std"`
+	MaxStd    float64 `json:"max_std"`
+
+	// Z counts (x-mean)/std (Signed, all finite values) or x/std (PostReLU) with
+	// mean and std of the image.
+	Z Histogram `json:"z"`
+}
+
+// Moments are the count, mean and spread of values over all images.
+type Moments struct {
+	Count   int64 `json:"count"`
+	Values  Sum   `json:"values"`  // sum over images of count*mean
+	Squares Sum   `json:"squares"` // sum over images of count*mean^2
+	Within  Sum   `json:"within"`  // sum over images of the squared deviations from the image's mean
+}
+
+// Mean returns the mean over all images and pixels, 0 without values.
+func (m *Moments) Mean() float64 {
+	if m.Count == 0 {
+		return 0
+	}
+	r := m.Values.rat()
+	v, _ := r.Quo(r, new(big.Rat).SetInt64(m.Count)).Float64()
+	return v
+}
+
+// M2 returns the sum of squared deviations from Mean: those within images plus
+// those of the images' means. It is rounded once, at the end.
+func (m *Moments) M2() float64 {
+	if m.Count == 0 {
+		return 0
+	}
+	between := m.Values.rat()
+	between.Mul(between, between)
+	between.Quo(between, new(big.Rat).SetInt64(m.Count))
+	r := m.Within.rat()
+	r.Add(r, m.Squares.rat())
+	v, _ := r.Sub(r, between).Float64()
+	return max(v, 0)
+}
+
+// Std returns the population standard deviation.
+func (m *Moments) Std() float64 { return math.Sqrt(m.M2() / float64(max(m.Count, 1))) }
+
+func (m *Moments) add(p imageMoments) {
+	m.Count += p.count
+	m.Values.addWeighted(p.count, p.mean)
+	m.Squares.addWeightedSquare(p.count, p.mean)
+	m.Within.Add(p.m2)
+}
+
+func (m *Moments) merge(o *Moments) {
+	m.Count += o.Count
+	m.Values.Merge(&o.Values)
+	m.Squares.Merge(&o.Squares)
+	m.Within.Merge(&o.Within)
+}
+
+// NewTensorStats returns empty statistics.
+func NewTensorStats(d quant.Distribution, channels int) *TensorStats {
+	return &TensorStats{Distribution: d, Channels: make([]ChannelStats, channels)}
+}
+
+// NonFinite returns the first channel that saw NaN or an infinity, and how many,
+// or -1.
+func (t *TensorStats) NonFinite() (channel int, count int64) {
+	for c := range t.Channels {
+		if n := t.Channels[c].NonFinite; n > 0 {
+			return c, n
+		}
+	}
+	return -1, 0
+}
+
+// Observe adds one image: x is [C, H, W] with H*W = hw. It is not to be called
+// concurrently for one tensor; the channels are shared out to all processors.
+// After an error the statistics are not to be used.
+func (t *TensorStats) Observe(x []float32, hw int) error {
+	if hw <= 0 || len(x) != len(t.Channels)*hw {
+		return fmt.Errorf("calib: %d values are not %d channels of %d", len(x), len(t.Channels), hw)
+	}
+	workers := max(min(runtime.GOMAXPROCS(0), len(t.Channels), len(x)>>14), 1)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for c := w; c < len(t.Channels); c += workers {
+				t.Channels[c].observe(t.Distribution, x[c*hw:(c+1)*hw])
+			}
+		})
+	}
+	wg.Wait()
+	if t.Distribution == quant.PostReLU {
+		for c := range t.Channels {
+			if v := t.Channels[c].Min; v < 0 {
+				return fmt.Errorf("calib: channel %d has the value %v, but the tensor follows a ReLU", c, v)
+			}
+		}
+	}
+	return nil
+}
+
+// imageMoments are those of one image.
+type imageMoments struct {
+	count    int64
+	mean, m2 float64
+}
+
+func (p imageMoments) variance() float64 { return p.m2 / float64(max(p.count, 1)) }
+
+func (s *ChannelStats) observe(d quant.Distribution, x []float32) {
+	var all, positive imageMoments
+	var sum, positiveSum float64
+	lowest, highest := float32(math.Inf(1)), float32(math.Inf(-1))
+	for _, v := range x {
+		if !finite(v) {
+			s.NonFinite++
+			continue
+		}
+		all.count++
+		sum += float64(v)
+		if v > 0 {
+			positive.count++
+			positiveSum += float64(v)
+		} else if v == 0 {
+			s.Zeros++
+			v = 0 // not -0
+		}
+		lowest, highest = min(lowest, v), max(highest, v)
+	}
+	s.Images++
+	if all.count > 0 {
+		if s.All.Count == 0 {
+			s.Min, s.Max = lowest, highest
+		}
+		s.Min, s.Max = min(s.Min, lowest), max(s.Max, highest)
+	}
+	all.mean = sum / float64(max(all.count, 1))
+	positive.mean = positiveSum / float64(max(positive.count, 1))
+	for _, v := range x {
+		if !finite(v) {
+			continue
+		}
+		dev := float64(v) - all.mean
+		all.m2 += float64(dev * dev)
+		if v > 0 {
+			dev = float64(v) - positive.mean
+			positive.m2 += float64(dev * dev)
+		}
+	}
+	s.All.add(all)
+	s.Positive.add(positive)
+
+	variance, mean := all.variance(), all.mean
+	if d == quant.PostReLU {
+		variance, mean = positive.variance(), 0
+	}
+	std := math.Sqrt(variance)
+	s.Variances.Add(variance)
+	if s.Images == 1 {
+		s.MinStd, s.MaxStd = std, std
+	}
+	s.MinStd, s.MaxStd = min(s.MinStd, std), max(s.MaxStd, std)
+	// A spread of float rounding only: a constant channel, or a single value.
+	if std <= 1e-7*max(math.Abs(float64(lowest)), math.Abs(float64(highest))) || all.count == 0 {
+		s.Flat++
+		return
+	}
+	s.Z.add(x, mean, 1/std, d == quant.PostReLU, lowest, highest)
+}
+
+// finite is false for NaN and infinities.
+func finite(v float32) bool { return v-v == 0 }
+
+// MeanVariance returns the mean over images of the squared normaliser.
+func (s *ChannelStats) MeanVariance() float64 {
+	return s.Variances.Float64() / float64(max(s.Images, 1))
+}
+
+// ZeroShare returns the share of values equal to 0.
+func (s *ChannelStats) ZeroShare() float64 {
+	return float64(s.Zeros) / float64(max(s.All.Count, 1))
+}
+
+// Merge adds the statistics of other images. The result does not depend on the
+// order of merges.
+func (t *TensorStats) Merge(o *TensorStats) error {
+	if t.Distribution != o.Distribution || len(t.Channels) != len(o.Channels) {
+		return fmt.Errorf("calib: cannot merge %d %v channels with %d %v ones",
+			len(t.Channels), t.Distribution, len(o.Channels), o.Distribution)
+	}
+	for c := range t.Channels {
+		t.Channels[c].merge(&o.Channels[c])
+	}
+	return nil
+}
+
+func (s *ChannelStats) merge(o *ChannelStats) {
+	if s.All.Count == 0 {
+		s.Min, s.Max = o.Min, o.Max
+	}
+	if o.All.Count > 0 {
+		s.Min, s.Max = min(s.Min, o.Min), max(s.Max, o.Max)
+	}
+	if s.Images == 0 {
+		s.MinStd, s.MaxStd = o.MinStd, o.MaxStd
+	}
+	if o.Images > 0 {
+		s.MinStd, s.MaxStd = min(s.MinStd, o.MinStd), max(s.MaxStd, o.MaxStd)
+	}
+	s.Images += o.Images
+	s.Flat += o.Flat
+	s.NonFinite += o.NonFinite
+	s.Zeros += o.Zeros
+	s.All.merge(&o.All)
+	s.Positive.merge(&o.Positive)
+	s.Variances.Merge(&o.Variances)
+	s.Z.merge(&o.Z)
+}
