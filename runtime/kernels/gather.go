@@ -46,7 +46,8 @@ func (g *gather) run(ctx context.Context, w *Workers, dst, src []float32, n, h, 
 		group := item / spans // of all images
 		image := src[group*in*h*wd:][:in*h*wd]
 		out := dst[group*rows*pixels+p:][:rows*pixels-p]
-		packed := sc.floats(gatherPanels * kc * nr)
+		buf := sc.floats(span * (kc + padded) * nr)
+		packed, sums := buf[:span*kc*nr], buf[span*kc*nr:]
 		var first [gatherPanels]int
 		for j := 0; j < width; j += nr {
 			first[j/nr] = s.interior(h, wd, ow, p+j, width-j)
@@ -77,7 +78,17 @@ func (g *gather) run(ctx context.Context, w *Workers, dst, src []float32, n, h, 
 				lo = g.lo
 			}
 			for j := 0; j < width; j += nr {
-				multiplyPanel(rows, min(nr, width-j), slice, weights, packed[j*slice:], out[j:], pixels, start, lo)
+				if depth <= kc {
+					multiplyPanel(rows, min(nr, width-j), slice, weights, packed[j*slice:], out[j:], pixels, start, lo)
+				} else {
+					// Sums are picked up again by the next slice: keep them together.
+					gemmPanel(padded/mr, slice, weights, packed[j*slice:], sums[j*padded:], nr, start, lo)
+				}
+			}
+		}
+		for j := 0; j < width && depth > kc; j += nr {
+			for r := range rows {
+				copy(out[r*pixels+j:][:min(nr, width-j)], sums[j*padded+r*nr:])
 			}
 		}
 	})

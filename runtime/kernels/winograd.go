@@ -133,8 +133,10 @@ func winoInputAt(plane []float32, h, w, y, x int, dst []float32, stride int) {
 		return
 	}
 	var window [6 * winoIn]float32
-	for r := max(0, -y); r < min(6, h-y); r++ {
-		gatherRow(window[r*winoIn:][:winoIn], plane[(y+r)*w:][:w], x, 1)
+	if left, right := max(0, -x), min(winoIn, w-x); left < right {
+		for r := max(0, -y); r < min(6, h-y); r++ {
+			copy(window[r*winoIn+left:][:right-left], plane[(y+r)*w+x+left:])
+		}
 	}
 	winoInput(window[:], winoIn, dst, stride)
 }
