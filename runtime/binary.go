@@ -1,0 +1,612 @@
+package runtime
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/daq-sr/daq/onnx"
+)
+
+// Operators of two or more tensors that broadcast against each other.
+
+func init() {
+	register("Add", 1, binary(arithmetic("Add")))
+	register("Sub", 1, binary(arithmetic("Sub")))
+	register("Mul", 1, binary(arithmetic("Mul")))
+	register("Div", 1, binary(arithmetic("Div")))
+	register("Mod", 10, binary(mod))
+	register("Pow", 1, pow)
+	register("PRelu", 1, binary(prelu))
+	for _, op := range []string{"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"} {
+		register(op, 1, binary(compare(op)))
+	}
+	for op, f := range map[string]func(a, b bool) bool{
+		"And": func(a, b bool) bool { return a && b }, "Or": func(a, b bool) bool { return a || b }, "Xor": func(a, b bool) bool { return a != b },
+	} {
+		register(op, 1, binary(func(*site) []pair { return []pair{same(each2(f))} }))
+	}
+	register("BitShift", 11, binary(bitShift))
+	register("BitwiseAnd", 18, binary(bitwise("And")))
+	register("BitwiseOr", 18, binary(bitwise("Or")))
+	register("BitwiseXor", 18, binary(bitwise("Xor")))
+	register("Max", 1, variadic(arithmetic("Max"), false))
+	register("Min", 1, variadic(arithmetic("Min"), false))
+	register("Sum", 1, variadic(arithmetic("Add"), false))
+	register("Mean", 1, variadic(arithmetic("Add"), true))
+	registerAny("Where", 9, func(*site) (kernel, error) { return where, nil })
+	register("Clip", 1, clip)
+}
+
+// loop2 calculates a run of elements from two operands whose strides are 0 or
+// 1.
+type loop2[T, R Element] func(dst []R, a, b []T, strideA, strideB int)
+
+// pair binds a loop2 to tensors whose type it takes.
+type pair func(dst, a, b any) (run func(out, offA, offB, n, strideA, strideB int), typ onnx.DataType, ok bool)
+
+func typed[T, R Element](f loop2[T, R], typ onnx.DataType) pair {
+	return func(dst, a, b any) (func(int, int, int, int, int, int), onnx.DataType, bool) {
+		as, okA := a.([]T)
+		bs, okB := b.([]T)
+		d, _ := dst.([]R)
+		return func(out, offA, offB, n, strideA, strideB int) {
+			f(d[out:out+n], as[offA:offA+(n-1)*strideA+1], bs[offB:offB+(n-1)*strideB+1], strideA, strideB)
+		}, typ, okA && okB
+	}
+}
+
+// same is a pair whose result has the type of its operands.
+func same[T Element](f loop2[T, T]) pair { return typed(f, onnx.Undefined) }
+
+// each2 makes a loop2 of a function of single elements.
+func each2[T, R Element](f func(a, b T) R) loop2[T, R] {
+	return func(dst []R, a, b []T, strideA, strideB int) {
+		ia, ib := 0, 0
+		for i := range dst {
+			dst[i] = f(a[ia], b[ib])
+			ia += strideA
+			ib += strideB
+		}
+	}
+}
+
+// binary prepares an operator of two tensors. Before opset 7 operands
+// broadcast along an attribute axis, which the shapes of real models of that
+// age do not need: where they do, the shapes do not fit and that is an error.
+func binary(pairsOf func(s *site) []pair) prepare {
+	return func(s *site) (kernel, error) {
+		pairs := pairsOf(s)
+		return func(c *call) error {
+			a, err := c.need(0)
+			if err != nil {
+				return err
+			}
+			b, err := c.need(1)
+			if err != nil {
+				return err
+			}
+			return c.binary(pairs, a, b, func(typ onnx.DataType, shape []int) (*Tensor, error) { return c.outputOf2(typ, shape) })
+		}, nil
+	}
+}
+
+// outputOf2 makes output 0 in the memory of one of the first two inputs if
+// that has the shape of the output, dies and is not read twice.
+func (c *call) outputOf2(typ onnx.DataType, shape []int) (*Tensor, error) {
+	for j := range 2 {
+		if slices.Equal(c.in[j].Shape, shape) && c.in[0] != c.in[1] {
+			if t := c.in[j]; c.dies[j] && t.mem != nil && t.mem.refs == 1 {
+				return c.newOver(0, j, typ, shape)
+			}
+		}
+	}
+	return c.new(0, typ, shape)
+}
+
+func (c *call) binary(pairs []pair, a, b *Tensor, output func(onnx.DataType, []int) (*Tensor, error)) error {
+	shape, err := broadcastShape(a.Shape, b.Shape)
+	if err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		_, typ, ok := p(nil, a.Data, b.Data)
+		if !ok {
+			continue
+		}
+		if typ == onnx.Undefined {
+			typ = a.Type
+		}
+		out, err := output(typ, shape)
+		if err != nil {
+			return err
+		}
+		run, _, _ := p(out.Data, a.Data, b.Data)
+		w := newWalk(shape, broadcastStrides(a.Shape, shape), broadcastStrides(b.Shape, shape))
+		_, inner := w.inner()
+		return c.forRuns(w, func(at int, off []int, n int) { run(at, off[0], off[1], n, inner[0], inner[1]) })
+	}
+	return fmt.Errorf("inputs %s and %s are of types the operator does not take", a, b)
+}
+
+func arithmetic(op string) func(*site) []pair {
+	return func(*site) []pair {
+		return []pair{
+			same(floatLoop[float32](op)), same(floatLoop[float64](op)),
+			same(intLoop[int32](op)), same(intLoop[int64](op)), same(intLoop[int8](op)), same(intLoop[int16](op)),
+			same(intLoop[uint8](op)), same(intLoop[uint16](op)), same(intLoop[uint32](op)), same(intLoop[uint64](op)),
+		}
+	}
+}
+
+// floatLoop has the four operations spelled out for the three ways in which
+// operands repeat: these loops are where element-wise time goes.
+func floatLoop[T float32 | float64](op string) loop2[T, T] {
+	switch op {
+	case "Add":
+		return func(dst, a, b []T, sa, sb int) {
+			switch {
+			case sa == 1 && sb == 1:
+				a, b = a[:len(dst)], b[:len(dst)]
+				for i := range dst {
+					dst[i] = a[i] + b[i]
+				}
+			case sa == 1:
+				y := b[0]
+				for i, x := range a[:len(dst)] {
+					dst[i] = x + y
+				}
+			default:
+				x := a[0]
+				for i := range dst {
+					dst[i] = x + b[i*sb]
+				}
+			}
+		}
+	case "Sub":
+		return func(dst, a, b []T, sa, sb int) {
+			switch {
+			case sa == 1 && sb == 1:
+				a, b = a[:len(dst)], b[:len(dst)]
+				for i := range dst {
+					dst[i] = a[i] - b[i]
+				}
+			case sa == 1:
+				y := b[0]
+				for i, x := range a[:len(dst)] {
+					dst[i] = x - y
+				}
+			default:
+				x := a[0]
+				for i := range dst {
+					dst[i] = x - b[i*sb]
+				}
+			}
+		}
+	case "Mul":
+		return func(dst, a, b []T, sa, sb int) {
+			switch {
+			case sa == 1 && sb == 1:
+				a, b = a[:len(dst)], b[:len(dst)]
+				for i := range dst {
+					dst[i] = a[i] * b[i]
+				}
+			case sa == 1:
+				y := b[0]
+				for i, x := range a[:len(dst)] {
+					dst[i] = x * y
+				}
+			default:
+				x := a[0]
+				for i := range dst {
+					dst[i] = x * b[i*sb]
+				}
+			}
+		}
+	case "Div":
+		return func(dst, a, b []T, sa, sb int) {
+			switch {
+			case sa == 1 && sb == 1:
+				a, b = a[:len(dst)], b[:len(dst)]
+				for i := range dst {
+					dst[i] = a[i] / b[i]
+				}
+			case sa == 1:
+				y := b[0]
+				for i, x := range a[:len(dst)] {
+					dst[i] = x / y
+				}
+			default:
+				x := a[0]
+				for i := range dst {
+					dst[i] = x / b[i*sb]
+				}
+			}
+		}
+	case "Max": // NaN wins, as in NumPy
+		return each2(func(a, b T) T { return max(a, b) })
+	}
+	return each2(func(a, b T) T { return min(a, b) })
+}
+
+func intLoop[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](op string) loop2[T, T] {
+	f := map[string]func(a, b T) T{
+		"Add": func(a, b T) T { return a + b },
+		"Sub": func(a, b T) T { return a - b },
+		"Mul": func(a, b T) T { return a * b },
+		"Div": func(a, b T) T { return a / b },
+		"Max": func(a, b T) T { return max(a, b) },
+		"Min": func(a, b T) T { return min(a, b) },
+	}
+	return each2(f[op])
+}
+
+// mod follows the sign of the divisor, with fmod set that of the dividend.
+func mod(s *site) []pair {
+	fmod := s.Int("fmod", 0) != 0
+	float := func(a, b float64) float64 {
+		r := math.Mod(a, b)
+		if !fmod && r != 0 && (r < 0) != (b < 0) {
+			r += b
+		}
+		return r
+	}
+	return []pair{
+		same(each2(func(a, b float32) float32 { return float32(float(float64(a), float64(b))) })), same(each2(float)),
+		same(each2(intMod[int8](fmod))), same(each2(intMod[int16](fmod))), same(each2(intMod[int32](fmod))), same(each2(intMod[int64](fmod))),
+		same(each2(intMod[uint8](fmod))), same(each2(intMod[uint16](fmod))), same(each2(intMod[uint32](fmod))), same(each2(intMod[uint64](fmod))),
+	}
+}
+
+func intMod[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](fmod bool) func(a, b T) T {
+	return func(a, b T) T {
+		r := a % b
+		if !fmod && r != 0 && (r < 0) != (b < 0) {
+			r += b
+		}
+		return r
+	}
+}
+
+// pow takes an exponent of another type than the base, which gives the type of
+// the result.
+func pow(s *site) (kernel, error) {
+	pairs := []pair{
+		same(each2(power32)), same(each2(math.Pow)),
+		same(each2(intPow[int32])), same(each2(intPow[int64])),
+	}
+	return func(c *call) error {
+		a, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		b, err := c.need(1)
+		if err != nil {
+			return err
+		}
+		output := func(typ onnx.DataType, shape []int) (*Tensor, error) { return c.new(0, typ, shape) }
+		if a.Type == b.Type {
+			return c.binary(pairs, a, b, output)
+		}
+		// Through float64: exact for every base and exponent that matters.
+		x, y := toFloat64(a), toFloat64(b)
+		if x == nil || y == nil {
+			return fmt.Errorf("inputs %s and %s are of types the operator does not take", a, b)
+		}
+		var raised *Tensor
+		err = c.binary(pairs, x, y, func(typ onnx.DataType, shape []int) (t *Tensor, err error) {
+			raised, err = c.scratch(typ, shape...)
+			return raised, err
+		})
+		if err != nil {
+			return err
+		}
+		defer c.release(raised)
+		out, err := c.new(0, a.Type, raised.Shape)
+		if err != nil {
+			return err
+		}
+		return convertInto(out, raised, true)
+	}, nil
+}
+
+func power32(x, y float32) float32 {
+	if y == 2 { // the power that matters in networks, rounded once either way
+		return x * x
+	}
+	return float32(math.Pow(float64(x), float64(y)))
+}
+
+func intPow[T int32 | int64](x, y T) T {
+	if y < 0 {
+		return T(math.Pow(float64(x), float64(y)))
+	}
+	r := T(1)
+	for ; y > 0; y >>= 1 {
+		if y&1 != 0 {
+			r *= x
+		}
+		x *= x
+	}
+	return r
+}
+
+// toFloat64 returns a number tensor as Double in memory of its own, nil when
+// it holds no numbers.
+func toFloat64(t *Tensor) *Tensor {
+	out := &Tensor{Type: onnx.Double, Shape: t.Shape, Data: make([]float64, t.Len())}
+	if convertInto(out, t, true) != nil {
+		return nil
+	}
+	return out
+}
+
+func prelu(*site) []pair {
+	return []pair{
+		same(preluLoop[float32]), same(preluLoop[float64]),
+		same(preluLoop[int32]), same(preluLoop[int64]), same(preluLoop[uint32]), same(preluLoop[uint64]),
+	}
+}
+
+func preluLoop[T number](dst, a, b []T, sa, sb int) {
+	ia, ib := 0, 0
+	for i := range dst {
+		x := a[ia]
+		if x < 0 {
+			x *= b[ib]
+		}
+		dst[i] = x
+		ia += sa
+		ib += sb
+	}
+}
+
+func compare(op string) func(*site) []pair {
+	return func(*site) []pair {
+		pairs := []pair{
+			compareLoop[float32](op), compareLoop[float64](op),
+			compareLoop[int32](op), compareLoop[int64](op), compareLoop[int8](op), compareLoop[int16](op),
+			compareLoop[uint8](op), compareLoop[uint16](op), compareLoop[uint32](op), compareLoop[uint64](op),
+		}
+		if op == "Equal" {
+			pairs = append(pairs, typed(each2(func(a, b bool) bool { return a == b }), onnx.Bool),
+				typed(each2(func(a, b string) bool { return a == b }), onnx.Bool))
+		}
+		return pairs
+	}
+}
+
+func compareLoop[T number](op string) pair {
+	f := map[string]func(a, b T) bool{
+		"Equal":          func(a, b T) bool { return a == b },
+		"Greater":        func(a, b T) bool { return a > b },
+		"GreaterOrEqual": func(a, b T) bool { return a >= b },
+		"Less":           func(a, b T) bool { return a < b },
+		"LessOrEqual":    func(a, b T) bool { return a <= b },
+	}
+	return typed(each2(f[op]), onnx.Bool)
+}
+
+func bitShift(s *site) []pair {
+	left := s.Str("direction", "") == "LEFT"
+	return []pair{same(shiftLoop[uint8](left)), same(shiftLoop[uint16](left)), same(shiftLoop[uint32](left)), same(shiftLoop[uint64](left))}
+}
+
+func shiftLoop[T uint8 | uint16 | uint32 | uint64](left bool) loop2[T, T] {
+	if left {
+		return each2(func(a, b T) T { return a << b })
+	}
+	return each2(func(a, b T) T { return a >> b })
+}
+
+func bitwise(op string) func(*site) []pair {
+	return func(*site) []pair {
+		return []pair{
+			same(bitLoop[int8](op)), same(bitLoop[int16](op)), same(bitLoop[int32](op)), same(bitLoop[int64](op)),
+			same(bitLoop[uint8](op)), same(bitLoop[uint16](op)), same(bitLoop[uint32](op)), same(bitLoop[uint64](op)),
+		}
+	}
+}
+
+func bitLoop[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](op string) loop2[T, T] {
+	f := map[string]func(a, b T) T{
+		"And": func(a, b T) T { return a & b },
+		"Or":  func(a, b T) T { return a | b },
+		"Xor": func(a, b T) T { return a ^ b },
+	}
+	return each2(f[op])
+}
+
+// variadic prepares an operator of any number of tensors, applied from the
+// first to the last.
+func variadic(pairsOf func(*site) []pair, mean bool) prepare {
+	return func(s *site) (kernel, error) {
+		pairs := pairsOf(s)
+		divide := arithmetic("Div")(s)
+		return func(c *call) error {
+			acc, err := c.need(0)
+			if err != nil {
+				return err
+			}
+			if len(c.in) == 1 && !mean {
+				c.view(0, 0, acc.Shape)
+				return nil
+			}
+			step := func(pairs []pair, b *Tensor, last bool) error {
+				var next *Tensor
+				err := c.binary(pairs, acc, b, func(typ onnx.DataType, shape []int) (t *Tensor, err error) {
+					if last {
+						next, err = c.new(0, typ, shape)
+					} else {
+						next, err = c.scratch(typ, shape...)
+					}
+					return next, err
+				})
+				if err != nil {
+					return err
+				}
+				if acc != c.in[0] {
+					c.release(acc)
+				}
+				acc = next
+				return nil
+			}
+			for i := 1; i < len(c.in); i++ {
+				b, err := c.need(i)
+				if err != nil {
+					return err
+				}
+				if err := step(pairs, b, i == len(c.in)-1 && !mean); err != nil {
+					return err
+				}
+			}
+			if !mean {
+				return nil
+			}
+			n, err := New(acc.Type)
+			if err != nil {
+				return err
+			}
+			if err := fill(n, float64(len(c.in))); err != nil {
+				return err
+			}
+			return step(divide, n, true)
+		}, nil
+	}
+}
+
+// where selects elements of one of two tensors.
+func where(c *call) error {
+	for i := range 3 {
+		if _, err := c.need(i); err != nil {
+			return err
+		}
+	}
+	cond, ok := c.in[0].Data.([]bool)
+	if !ok {
+		return typeError(0, c.in[0])
+	}
+	a, b := c.in[1], c.in[2]
+	if a.Type != b.Type {
+		return fmt.Errorf("inputs %s and %s are of different types", a, b)
+	}
+	shape, err := broadcastShape(c.in[0].Shape, a.Shape, b.Shape)
+	if err != nil {
+		return err
+	}
+	out, err := c.new(0, a.Type, shape)
+	if err != nil {
+		return err
+	}
+	w := newWalk(shape, broadcastStrides(c.in[0].Shape, shape), broadcastStrides(a.Shape, shape), broadcastStrides(b.Shape, shape))
+	if d, ok := out.Data.([]string); ok {
+		return selectRuns(c, w, d, cond, a.Data.([]string), b.Data.([]string))
+	}
+	d, x, y := bytesOf(out), bytesOf(a), bytesOf(b)
+	switch entryBytes(out.Type) {
+	case 1:
+		return selectRuns(c, w, d, cond, x, y)
+	case 2:
+		return selectRuns(c, w, sliceOf[uint16](d), cond, sliceOf[uint16](x), sliceOf[uint16](y))
+	case 4:
+		return selectRuns(c, w, sliceOf[uint32](d), cond, sliceOf[uint32](x), sliceOf[uint32](y))
+	}
+	return selectRuns(c, w, sliceOf[uint64](d), cond, sliceOf[uint64](x), sliceOf[uint64](y))
+}
+
+func selectRuns[T any](c *call, w *walk, dst []T, cond []bool, a, b []T) error {
+	_, inner := w.inner()
+	return c.forRuns(w, func(out int, off []int, n int) {
+		ic, ia, ib := off[0], off[1], off[2]
+		for i := range n {
+			if cond[ic] {
+				dst[out+i] = a[ia]
+			} else {
+				dst[out+i] = b[ib]
+			}
+			ic, ia, ib = ic+inner[0], ia+inner[1], ib+inner[2]
+		}
+	})
+}
+
+// clip takes its bounds from attributes before opset 11, from inputs after.
+func clip(s *site) (kernel, error) {
+	var low, high *Tensor
+	if s.opset < 11 {
+		if s.Attr("min") != nil {
+			low = &Tensor{Type: onnx.Float, Data: []float32{s.Float("min", 0)}}
+		}
+		if s.Attr("max") != nil {
+			high = &Tensor{Type: onnx.Float, Data: []float32{s.Float("max", 0)}}
+		}
+	}
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		lo, hi := low, high
+		if t := c.input(1); t != nil {
+			lo = t
+		}
+		if t := c.input(2); t != nil {
+			hi = t
+		}
+		for _, t := range []*Tensor{lo, hi} {
+			if t != nil && (t.Len() != 1 || t.Type != in.Type) {
+				return fmt.Errorf("a bound is %s, want one %s", t, in.Type)
+			}
+		}
+		out, err := c.newOver(0, 0, in.Type, in.Shape)
+		if err != nil {
+			return err
+		}
+		switch d := out.Data.(type) {
+		case []float32:
+			return clipLoop(c, d, in, lo, hi)
+		case []float64:
+			return clipLoop(c, d, in, lo, hi)
+		case []int8:
+			return clipLoop(c, d, in, lo, hi)
+		case []int16:
+			return clipLoop(c, d, in, lo, hi)
+		case []int32:
+			return clipLoop(c, d, in, lo, hi)
+		case []int64:
+			return clipLoop(c, d, in, lo, hi)
+		case []uint8:
+			return clipLoop(c, d, in, lo, hi)
+		case []uint16:
+			return clipLoop(c, d, in, lo, hi)
+		case []uint32:
+			return clipLoop(c, d, in, lo, hi)
+		case []uint64:
+			return clipLoop(c, d, in, lo, hi)
+		}
+		return typeError(0, in)
+	}, nil
+}
+
+func clipLoop[T number](c *call, dst []T, in, lo, hi *Tensor) error {
+	src := in.Data.([]T)
+	return c.parallel(len(dst), grain, func(from, to int) {
+		d := dst[from:to]
+		copy(d, src[from:to])
+		if lo != nil {
+			least := lo.Data.([]T)[0]
+			for i, x := range d {
+				if x < least {
+					d[i] = least
+				}
+			}
+		}
+		if hi != nil {
+			most := hi.Data.([]T)[0]
+			for i, x := range d {
+				if x > most {
+					d[i] = most
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,484 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"math"
+	goruntime "runtime"
+	"slices"
+	"strings"
+
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/runtime/kernels"
+)
+
+// Options say how a model is compiled.
+type Options struct {
+	Threads  int      // worker threads; 0 means one for each processor
+	Observe  []string // values that Run shows to its watch function
+	Strict   bool     // no Winograd: convolutions add in the order of their definition
+	MaxBytes int64    // memory for tensors of a run; 0 means what the machine has free
+}
+
+// plan is a graph in execution order. Values that change from run to run have
+// a slot.
+type plan struct {
+	steps    []step
+	slots    int
+	inputs   []int         // slot of each graph input that is no constant
+	outputs  []source      // graph outputs
+	captures []*onnx.Value // values of outer graphs, which come after the inputs as arguments
+	borrowed []int         // slot of each captured value
+	unread   []int         // slots of inputs that nothing reads
+	watched  []watched     // observed values known before the first step
+}
+
+// source is where a value comes from: a constant or else a slot, or -1 when it
+// is left out.
+type source struct {
+	constant *Tensor
+	slot     int
+}
+
+type watched struct {
+	name string
+	from source
+}
+
+type step struct {
+	name   string // of the node, for messages
+	kernel kernel
+	halves bool
+	in     []source
+	dies   []bool // by input: nobody reads the value after this step
+	out    []int  // slots, -1 where left out
+	free   []int  // slots whose last reader this is
+	watch  []watched
+}
+
+type compiler struct {
+	opset   func(domain string) int64
+	options Options
+	workers *kernels.Workers
+	observe map[string]bool
+	seen    map[string]bool // observed names that were found
+}
+
+// Compile prepares a model for running. Functions are inlined; nodes whose
+// inputs are constants are executed now. The model is not changed and not kept,
+// apart from the memory of its tensors.
+func Compile(m *onnx.Model, o Options) (p *Program, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p, err = nil, fmt.Errorf("compile: %w", asError(r))
+		}
+	}()
+	m = m.Clone()
+	if err := onnx.Inline(m); err != nil {
+		return nil, err
+	}
+	if err := m.Graph.Sort(); err != nil {
+		return nil, err
+	}
+	if o.Threads <= 0 {
+		o.Threads = goruntime.GOMAXPROCS(0)
+	}
+	c := &compiler{opset: m.Opset, options: o, workers: kernels.NewWorkers(o.Threads), observe: map[string]bool{}, seen: map[string]bool{}}
+	for _, name := range o.Observe {
+		c.observe[name] = true
+	}
+	if err := c.supported(m.Graph); err != nil {
+		return nil, err
+	}
+	plan, err := c.graph(m.Graph, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range o.Observe {
+		if !c.seen[name] {
+			return nil, fmt.Errorf("observe: the model has no tensor %q", name)
+		}
+	}
+	p = &Program{plan: plan, workers: c.workers, maxBytes: o.MaxBytes}
+	for _, v := range m.Graph.Inputs {
+		if v.Const == nil {
+			p.inputs = append(p.inputs, declared{v.Name, v.Type})
+		}
+	}
+	for _, v := range m.Graph.Outputs {
+		p.outputs = append(p.outputs, declared{v.Name, v.Type})
+	}
+	return p, nil
+}
+
+// supported names every operator that is missing, each with one of its nodes.
+func (c *compiler) supported(g *onnx.Graph) error {
+	missing := map[string]string{}
+	var visit func(g *onnx.Graph)
+	visit = func(g *onnx.Graph) {
+		for _, n := range g.Nodes {
+			if _, ok := lookup(n, c.version(n)); !ok {
+				op := n.Op
+				if n.Domain != "" {
+					op = n.Domain + "." + op
+				}
+				if _, known := missing[op]; !known {
+					missing[op] = n.Label()
+				}
+			}
+			for _, sub := range n.Subgraphs() {
+				visit(sub)
+			}
+		}
+	}
+	visit(g)
+	if len(missing) == 0 {
+		return nil
+	}
+	var list []string
+	for op, node := range missing {
+		list = append(list, fmt.Sprintf("%s (node %q)", op, node))
+	}
+	slices.Sort(list)
+	return fmt.Errorf("the runtime does not have these operators: %s", strings.Join(list, ", "))
+}
+
+// version returns the opset version that defines a node. A model without a
+// default domain, which only lists extensions, is read as the newest.
+func (c *compiler) version(n *onnx.Node) int64 {
+	if v := c.opset(n.Domain); v > 0 {
+		return v
+	}
+	return math.MaxInt64
+}
+
+// builder makes the plan of one graph.
+type builder struct {
+	*compiler
+	graph  *onnx.Graph
+	outer  *builder
+	plan   *plan
+	consts map[*onnx.Value]*Tensor
+	slot   map[*onnx.Value]int
+}
+
+// graph compiles a graph whose nodes are sorted. outer is the builder of the
+// graph around it.
+func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
+	b := &builder{compiler: c, graph: g, outer: outer, plan: &plan{}, consts: map[*onnx.Value]*Tensor{}, slot: map[*onnx.Value]int{}}
+	for _, v := range g.Inputs {
+		if v.Const == nil {
+			b.plan.inputs = append(b.plan.inputs, b.newSlot(v))
+		}
+		if err := b.watchEarly(v); err != nil {
+			return nil, err
+		}
+	}
+	for _, v := range g.Initializers() {
+		if !v.IsInput() {
+			if err := b.watchEarly(v); err != nil {
+				return nil, err
+			}
+		}
+	}
+	needed := b.needed()
+	for _, n := range g.Nodes {
+		if !needed[n] {
+			continue
+		}
+		if err := b.node(n); err != nil {
+			return nil, fmt.Errorf("node %s: %w", n, err)
+		}
+	}
+	for _, v := range g.Outputs {
+		s, err := b.source(v)
+		if err != nil {
+			return nil, err
+		}
+		b.plan.outputs = append(b.plan.outputs, s)
+	}
+	b.plan.lifetimes()
+	return b.plan, nil
+}
+
+func (b *builder) newSlot(v *onnx.Value) int {
+	s := b.plan.slots
+	b.plan.slots++
+	b.slot[v] = s
+	return s
+}
+
+// watchEarly notes an observed value that is there before the first step.
+func (b *builder) watchEarly(v *onnx.Value) error {
+	if !b.observe[v.Name] {
+		return nil
+	}
+	s, err := b.source(v)
+	if err != nil {
+		return err
+	}
+	b.seen[v.Name] = true
+	b.plan.watched = append(b.plan.watched, watched{v.Name, s})
+	return nil
+}
+
+// needed returns the nodes that an output or an observed value depends on.
+func (b *builder) needed() map[*onnx.Node]bool {
+	needed := map[*onnx.Node]bool{}
+	var reads func(n *onnx.Node, found func(*onnx.Value))
+	reads = func(n *onnx.Node, found func(*onnx.Value)) {
+		for _, v := range n.Inputs {
+			if v != nil {
+				found(v)
+			}
+		}
+		for _, sub := range n.Subgraphs() {
+			for _, inner := range sub.Nodes {
+				reads(inner, found)
+			}
+			for _, v := range sub.Outputs {
+				found(v)
+			}
+		}
+	}
+	mark := func(v *onnx.Value) {
+		if v.Producer != nil && v.Graph() == b.graph {
+			needed[v.Producer] = true
+		}
+	}
+	for _, v := range b.graph.Outputs {
+		mark(v)
+	}
+	for _, n := range slices.Backward(b.graph.Nodes) {
+		for _, v := range n.Outputs {
+			if v != nil && b.observe[v.Name] {
+				needed[n] = true
+			}
+		}
+		if needed[n] {
+			reads(n, mark)
+		}
+	}
+	return needed
+}
+
+// constOf returns the value of v if it is known now.
+func (b *builder) constOf(v *onnx.Value) (*Tensor, error) {
+	for s := b; s != nil; s = s.outer {
+		if s.graph != v.Graph() {
+			continue
+		}
+		if t := s.consts[v]; t != nil || v.Const == nil {
+			return t, nil
+		}
+		t, err := FromONNX(v.Const)
+		if err != nil {
+			return nil, err
+		}
+		s.consts[v] = t
+		return t, nil
+	}
+	return nil, nil
+}
+
+// source returns where v comes from; a value of an outer graph gets a slot of
+// its own, filled when this graph is run.
+func (b *builder) source(v *onnx.Value) (source, error) {
+	t, err := b.constOf(v)
+	if err != nil || t != nil {
+		return source{constant: t, slot: -1}, err
+	}
+	if s, ok := b.slot[v]; ok {
+		return source{slot: s}, nil
+	}
+	if v.Graph() == b.graph || b.outer == nil {
+		return source{}, fmt.Errorf("value %q is read before it is made", v.Name)
+	}
+	slot := b.newSlot(v)
+	b.plan.captures = append(b.plan.captures, v)
+	b.plan.borrowed = append(b.plan.borrowed, slot)
+	return source{slot: slot}, nil
+}
+
+// node adds a step, or executes the node now if it can.
+func (b *builder) node(n *onnx.Node) error {
+	op, ok := lookup(n, b.version(n))
+	if !ok {
+		return fmt.Errorf("operator not supported")
+	}
+	s := &site{Node: n, opset: b.version(n), strict: b.options.Strict, builder: b}
+	constant := len(n.Subgraphs()) == 0 && !n.Is("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+	for _, v := range n.Inputs {
+		var t *Tensor
+		if v != nil {
+			var err error
+			if t, err = b.constOf(v); err != nil {
+				return err
+			}
+			constant = constant && t != nil
+		}
+		s.constants = append(s.constants, t)
+	}
+	if constant {
+		return b.fold(s, op)
+	}
+	s.taken = make([]bool, len(n.Inputs))
+	k, err := b.prepare(s, op)
+	if err != nil {
+		return err
+	}
+	st := step{name: n.String(), kernel: k, halves: op.halves}
+	for i, v := range slices.Concat(n.Inputs, s.captured) {
+		src := source{slot: -1}
+		if v != nil && (i >= len(s.taken) || !s.taken[i]) {
+			if src, err = b.source(v); err != nil {
+				return err
+			}
+		}
+		st.in = append(st.in, src)
+	}
+	for _, v := range n.Outputs {
+		if v == nil {
+			st.out = append(st.out, -1)
+			continue
+		}
+		slot := b.newSlot(v)
+		st.out = append(st.out, slot)
+		if b.observe[v.Name] {
+			b.seen[v.Name] = true
+			st.watch = append(st.watch, watched{v.Name, source{slot: slot}})
+		}
+	}
+	b.plan.steps = append(b.plan.steps, st)
+	return nil
+}
+
+func (b *builder) prepare(s *site, op operator) (k kernel, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			k, err = nil, asError(p)
+		}
+	}()
+	return op.prepare(s)
+}
+
+// fold executes a node whose inputs are all constants.
+func (b *builder) fold(s *site, op operator) error {
+	outputs, err := evaluate(context.Background(), s, op, b.workers, b.options.MaxBytes)
+	if err != nil {
+		return err
+	}
+	for i, v := range s.Outputs {
+		if v == nil {
+			continue
+		}
+		b.consts[v] = outputs[i]
+		if err := b.watchEarly(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Eval executes one node, given its opset version and the value of each input
+// (nil where left out). Nodes with subgraphs and calls of functions are not
+// supported.
+func Eval(ctx context.Context, n *onnx.Node, opset int64, inputs []*Tensor) ([]*Tensor, error) {
+	op, ok := lookup(n, opset)
+	if !ok || len(n.Subgraphs()) > 0 {
+		return nil, fmt.Errorf("node %s: the operator cannot be evaluated", n)
+	}
+	out, err := evaluate(ctx, &site{Node: n, opset: opset, constants: inputs}, op, kernels.NewWorkers(1), 0)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", n, err)
+	}
+	return out, nil
+}
+
+func evaluate(ctx context.Context, s *site, op operator, w *kernels.Workers, maxBytes int64) (out []*Tensor, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = nil, asError(p)
+		}
+	}()
+	s.taken = make([]bool, len(s.constants))
+	k, err := op.prepare(s)
+	if err != nil {
+		return nil, err
+	}
+	a := &arena{limit: maxBytes}
+	if a.limit == 0 {
+		a.limit = memoryLimit()
+	}
+	c := &call{ctx: ctx, workers: w, arena: a, in: slices.Clone(s.constants), dies: make([]bool, len(s.constants))}
+	for i, taken := range s.taken {
+		if taken {
+			c.in[i] = nil
+		}
+	}
+	for _, v := range s.Outputs {
+		c.wanted = append(c.wanted, v != nil)
+	}
+	if err := c.execute(k, op.halves); err != nil {
+		return nil, err
+	}
+	for i, want := range c.wanted {
+		if want && (i >= len(c.out) || c.out[i] == nil) {
+			return nil, fmt.Errorf("output %d is not one the operator has", i)
+		}
+	}
+	for _, t := range c.out {
+		if t != nil {
+			t.mem = nil
+		}
+	}
+	return c.out, nil
+}
+
+// lifetimes finds the last reader of every slot.
+func (p *plan) lifetimes() {
+	const forever = math.MaxInt
+	last := make([]int, p.slots)
+	for i := range last {
+		last[i] = -1
+	}
+	for i, st := range p.steps {
+		for _, slot := range st.out {
+			if slot >= 0 {
+				last[slot] = i
+			}
+		}
+		for _, src := range st.in {
+			if src.slot >= 0 {
+				last[src.slot] = i
+			}
+		}
+	}
+	for _, o := range p.outputs {
+		if o.slot >= 0 {
+			last[o.slot] = forever
+		}
+	}
+	for slot, reader := range last {
+		if reader < 0 {
+			p.unread = append(p.unread, slot)
+		}
+	}
+	for i := range p.steps {
+		st := &p.steps[i]
+		st.dies = make([]bool, len(st.in))
+		for j, src := range st.in {
+			if src.slot >= 0 && last[src.slot] == i {
+				st.dies[j] = true
+				if !slices.Contains(st.free, src.slot) {
+					st.free = append(st.free, src.slot)
+				}
+			}
+		}
+		for _, slot := range st.out {
+			if slot >= 0 && last[slot] == i {
+				st.free = append(st.free, slot)
+			}
+		}
+	}
+}

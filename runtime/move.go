@@ -1,0 +1,575 @@
+package runtime
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/daq-sr/daq/onnx"
+)
+
+// Operators that move elements of any type.
+
+func init() {
+	registerAny("Transpose", 1, transpose)
+	registerAny("Concat", 1, concat)
+	registerAny("Split", 1, split)
+	registerAny("Slice", 1, slice)
+	registerAny("Tile", 6, tile)
+	registerAny("Pad", 1, pad)
+	registerAny("DepthToSpace", 1, depthToSpace)
+	registerAny("SpaceToDepth", 1, spaceToDepth)
+	registerAny("Trilu", 14, trilu)
+	registerAny("ReverseSequence", 10, reverseSequence)
+}
+
+// permute fills dst with src, its dimensions in another order.
+func (c *call) permute(dst, src *Tensor, shape, perm []int) error {
+	s := strides(shape)
+	dims, moved := make([]int, len(perm)), make([]int, len(perm))
+	for i, p := range perm {
+		dims[i], moved[i] = shape[p], s[p]
+	}
+	return c.copyStrided(&Tensor{Type: dst.Type, Shape: dims, Data: dst.Data}, src, 0, moved)
+}
+
+func transpose(s *site) (kernel, error) {
+	attribute := s.ints("perm")
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		perm := attribute
+		if perm == nil {
+			for i := range in.Shape {
+				perm = append(perm, len(in.Shape)-1-i)
+			}
+		}
+		if axes, err := axesOf(perm, len(in.Shape)); err != nil || len(axes) != len(in.Shape) {
+			return fmt.Errorf("%v is no permutation of the dimensions of %s", perm, in)
+		}
+		shape := make([]int, len(perm))
+		for i, p := range perm {
+			shape[i] = in.Shape[p]
+		}
+		out, err := c.new(0, in.Type, shape)
+		if err != nil {
+			return err
+		}
+		return c.permute(out, in, in.Shape, perm)
+	}, nil
+}
+
+func concat(s *site) (kernel, error) {
+	axis := int(s.Int("axis", 1))
+	return func(c *call) error {
+		first, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		at, err := axisOf(axis, len(first.Shape))
+		if err != nil {
+			return err
+		}
+		shape := slices.Clone(first.Shape)
+		shape[at] = 0
+		for i := range c.in {
+			t, err := c.need(i)
+			if err != nil {
+				return err
+			}
+			fits := t.Type == first.Type && len(t.Shape) == len(shape)
+			for k := range shape {
+				fits = fits && (k == at || t.Shape[k] == shape[k])
+			}
+			if !fits {
+				return fmt.Errorf("input %d is %s, which does not fit %s along axis %d", i, t, first, at)
+			}
+			shape[at] += t.Shape[at]
+		}
+		out, err := c.new(0, first.Type, shape)
+		if err != nil {
+			return err
+		}
+		outer, width := product(shape[:at]), product(shape[at:])
+		to := 0
+		for _, t := range c.in {
+			n := product(t.Shape[at:])
+			start := to
+			to += n
+			// Few long blocks are cut so that threads share them.
+			err := c.parallel(outer*n, grain, func(lo, hi int) {
+				for lo < hi {
+					row, col := lo/n, lo%n
+					m := min(hi-lo, n-col)
+					copyBlock(out, row*width+start+col, t, lo, m)
+					lo += m
+				}
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+func split(s *site) (kernel, error) {
+	axis, attribute, count := int(s.Int("axis", 0)), s.ints("split"), int(s.Int("num_outputs", 0))
+	if count <= 0 {
+		count = len(s.Outputs)
+	}
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		at, err := axisOf(axis, len(in.Shape))
+		if err != nil {
+			return err
+		}
+		sizes, err := c.axesInput(1, attribute)
+		if err != nil {
+			return err
+		}
+		d := in.Shape[at]
+		if sizes == nil {
+			part := (d + count - 1) / count
+			for i := range count {
+				sizes = append(sizes, max(0, min(part, d-i*part)))
+			}
+		}
+		sum := 0
+		for _, n := range sizes {
+			if n < 0 {
+				return fmt.Errorf("a part has size %d", n)
+			}
+			sum += n
+		}
+		if sum != d || len(sizes) < len(c.wanted) {
+			return fmt.Errorf("%s cannot be split along axis %d into %d parts of %v", in, at, len(c.wanted), sizes)
+		}
+		s := strides(in.Shape)
+		from := 0
+		for i, n := range sizes {
+			if i < len(c.wanted) && c.wanted[i] {
+				shape := slices.Clone(in.Shape)
+				shape[at] = n
+				out, err := c.new(i, in.Type, shape)
+				if err != nil {
+					return err
+				}
+				if err := c.copyStrided(out, in, from*s[at], s); err != nil {
+					return err
+				}
+			}
+			from += n
+		}
+		return nil
+	}, nil
+}
+
+func slice(s *site) (kernel, error) {
+	startsAttr, endsAttr, axesAttr := s.ints("starts"), s.ints("ends"), s.ints("axes")
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		starts, err := c.axesInput(1, startsAttr)
+		if err != nil {
+			return err
+		}
+		ends, err := c.axesInput(2, endsAttr)
+		if err != nil {
+			return err
+		}
+		axes, err := c.axesInput(3, axesAttr)
+		if err != nil {
+			return err
+		}
+		steps, err := c.ints(4)
+		if err != nil {
+			return err
+		}
+		if len(ends) != len(starts) || axes != nil && len(axes) != len(starts) || steps != nil && len(steps) != len(starts) {
+			return fmt.Errorf("starts %v, ends %v, axes %v and steps %v differ in length", starts, ends, axes, steps)
+		}
+		shape, from := slices.Clone(in.Shape), strides(in.Shape)
+		offset := 0
+		seen := map[int]bool{}
+		for i := range starts {
+			axis, step := i, 1
+			if axes != nil {
+				axis = axes[i]
+			}
+			if axis, err = axisOf(axis, len(in.Shape)); err != nil {
+				return err
+			}
+			if steps != nil {
+				step = steps[i]
+			}
+			if step == 0 || seen[axis] {
+				return fmt.Errorf("steps %v and axes %v are not allowed", steps, axes)
+			}
+			seen[axis] = true
+			start, n := sliceRange(starts[i], ends[i], step, in.Shape[axis])
+			shape[axis] = n
+			offset += start * from[axis]
+			from[axis] *= step
+		}
+		out, err := c.new(0, in.Type, shape)
+		if err != nil || out.Len() == 0 {
+			return err
+		}
+		return c.copyStrided(out, in, offset, from)
+	}, nil
+}
+
+// sliceRange returns the first index and the number of indices of a slice of d
+// elements.
+func sliceRange(start, end, step, d int) (first, n int) {
+	if step == math.MinInt { // cannot be negated
+		step++
+	}
+	if step > 0 {
+		first, end = clampIndex(start, d), clampIndex(end, d)
+		return first, max(0, (end-first+step-1)/step)
+	}
+	index := func(i int) int {
+		if i < 0 {
+			i += d
+		}
+		return min(max(i, -1), d-1)
+	}
+	first = index(start)
+	end = index(end)
+	return max(first, 0), max(0, (first-end-step-1)/-step)
+}
+
+func tile(*site) (kernel, error) {
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		repeats, err := c.ints(1)
+		if err != nil {
+			return err
+		}
+		if len(repeats) != len(in.Shape) {
+			return fmt.Errorf("%d repeats for %s", len(repeats), in)
+		}
+		// Each dimension becomes two: the repetition, read with stride 0, and the
+		// original.
+		s := strides(in.Shape)
+		shape := make([]int, len(repeats))
+		var dims, from []int
+		for i, r := range repeats {
+			if r < 0 || in.Shape[i] > 0 && r > math.MaxInt/in.Shape[i] {
+				return fmt.Errorf("repeats %v are out of range", repeats)
+			}
+			shape[i] = r * in.Shape[i]
+			dims = append(dims, r, in.Shape[i])
+			from = append(from, 0, s[i])
+		}
+		out, err := c.new(0, in.Type, shape)
+		if err != nil {
+			return err
+		}
+		return c.copyStrided(&Tensor{Type: out.Type, Shape: dims, Data: out.Data}, in, 0, from)
+	}, nil
+}
+
+// pad fills what lies outside with a constant, the edge, the mirror image or
+// the other side. Every dimension gets a table of source indices.
+func pad(s *site) (kernel, error) {
+	mode := s.Str("mode", "constant")
+	attribute := s.ints("pads")
+	if attribute == nil {
+		attribute = s.ints("paddings") // opset 1
+	}
+	value := s.Float("value", 0)
+	switch mode {
+	case "constant", "edge", "reflect", "wrap":
+	default:
+		return nil, fmt.Errorf("mode %q is not known", mode)
+	}
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		rank := len(in.Shape)
+		given, err := c.axesInput(1, attribute)
+		if err != nil {
+			return err
+		}
+		axes, err := c.ints(3)
+		if err != nil {
+			return err
+		}
+		if c.input(3) == nil {
+			for i := range rank {
+				axes = append(axes, i)
+			}
+		}
+		if len(given) != 2*len(axes) {
+			return fmt.Errorf("%d pads for %s", len(given), in)
+		}
+		begin, end := make([]int, rank), make([]int, rank)
+		for i, a := range axes {
+			if a, err = axisOf(a, rank); err != nil {
+				return err
+			}
+			begin[a], end[a] = given[i], given[len(axes)+i]
+		}
+		shape := make([]int, rank)
+		for i, d := range in.Shape {
+			if abs(begin[i]) > math.MaxInt32 || abs(end[i]) > math.MaxInt32 {
+				return fmt.Errorf("pads %v are out of range", given)
+			}
+			if shape[i] = d + begin[i] + end[i]; shape[i] < 0 {
+				return fmt.Errorf("pads %v cut off more than %s has", given, in)
+			}
+		}
+		constant := &Tensor{Type: in.Type, Shape: []int{}}
+		if t := c.input(2); t != nil {
+			if t.Type != in.Type || t.Len() != 1 {
+				return fmt.Errorf("the pad value is %s, want one %s", t, in.Type)
+			}
+			constant.Data = t.Data
+		} else if constant, err = New(in.Type); err != nil {
+			return err
+		} else if value != 0 && in.Type != onnx.String {
+			if err := fill(constant, float64(value)); err != nil {
+				return err
+			}
+		}
+		out, err := c.new(0, in.Type, shape)
+		if err != nil || out.Len() == 0 {
+			return err
+		}
+		table := make([][]int, rank)
+		for i, d := range in.Shape {
+			if table[i], err = padTable(mode, shape[i], begin[i], d); err != nil {
+				return fmt.Errorf("%s: %w", in, err)
+			}
+		}
+		return c.gatherTable(out, in, table, constant)
+	}, nil
+}
+
+func abs(x int) int {
+	if x < 0 {
+		return -x
+	}
+	return x
+}
+
+// padTable returns the source index of every index of a padded dimension, -1
+// for the constant.
+func padTable(mode string, n, begin, d int) ([]int, error) {
+	t := make([]int, n)
+	for i := range t {
+		at := i - begin
+		if at < 0 || at >= d {
+			if d == 0 && mode != "constant" {
+				return nil, fmt.Errorf("an empty dimension cannot be padded by %s", mode)
+			}
+			switch mode {
+			case "constant":
+				at = -1
+			case "edge":
+				at = min(max(at, 0), d-1)
+			case "wrap":
+				at = ((at % d) + d) % d
+			default:
+				at = reflectIndex(at, d)
+			}
+		}
+		t[i] = at
+	}
+	return t, nil
+}
+
+// reflectIndex mirrors an index at the centres of the first and last of d
+// elements.
+func reflectIndex(i, d int) int {
+	if d == 1 {
+		return 0
+	}
+	period := 2 * (d - 1)
+	i = ((i % period) + period) % period
+	if i >= d {
+		i = period - i
+	}
+	return i
+}
+
+// gatherTable fills dst from the elements of src at the indices of table, or
+// from constant where one is -1.
+func (c *call) gatherTable(dst, src *Tensor, table [][]int, constant *Tensor) error {
+	rank := len(dst.Shape)
+	if rank == 0 {
+		copyBlock(dst, 0, src, 0, 1)
+		return nil
+	}
+	width := dst.Shape[rank-1]
+	from := strides(src.Shape)
+	columns := table[rank-1]
+	rows := product(dst.Shape[:rank-1])
+	return c.parallel(rows, grain/width, func(lo, hi int) {
+		for row := lo; row < hi; row++ {
+			at, outside, rest := 0, false, row
+			for i := rank - 2; i >= 0; i-- {
+				index := table[i][rest%dst.Shape[i]]
+				rest /= dst.Shape[i]
+				outside = outside || index < 0
+				at += index * from[i]
+			}
+			for x := 0; x < width; {
+				if outside || columns[x] < 0 {
+					copyBlock(dst, row*width+x, constant, 0, 1)
+					x++
+					continue
+				}
+				n := 1
+				for x+n < width && columns[x+n] == columns[x]+n {
+					n++
+				}
+				copyBlock(dst, row*width+x, src, at+columns[x], n)
+				x += n
+			}
+		}
+	})
+}
+
+func depthToSpace(s *site) (kernel, error) {
+	b, mode := int(s.Int("blocksize", 0)), s.Str("mode", "DCR")
+	if b < 1 || b > math.MaxInt16 || mode != "DCR" && mode != "CRD" {
+		return nil, fmt.Errorf("block size %d and mode %q are not allowed", b, mode)
+	}
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		if len(in.Shape) != 4 || in.Shape[1]%(b*b) != 0 {
+			return fmt.Errorf("the channels of %s are no multiple of %d", in, b*b)
+		}
+		n, d, h, w := in.Shape[0], in.Shape[1]/(b*b), in.Shape[2], in.Shape[3]
+		out, err := c.new(0, in.Type, []int{n, d, h * b, w * b})
+		if err != nil {
+			return err
+		}
+		if mode == "DCR" {
+			return c.permute(out, in, []int{n, b, b, d, h, w}, []int{0, 3, 4, 1, 5, 2})
+		}
+		return c.permute(out, in, []int{n, d, b, b, h, w}, []int{0, 1, 4, 2, 5, 3})
+	}, nil
+}
+
+func spaceToDepth(s *site) (kernel, error) {
+	b := int(s.Int("blocksize", 0))
+	if b < 1 || b > math.MaxInt16 {
+		return nil, fmt.Errorf("block size %d is not allowed", b)
+	}
+	crd := s.Str("mode", "DCR") == "CRD"
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		if len(in.Shape) != 4 || in.Shape[2]%b != 0 || in.Shape[3]%b != 0 {
+			return fmt.Errorf("height or width of %s is no multiple of %d", in, b)
+		}
+		n, d, h, w := in.Shape[0], in.Shape[1], in.Shape[2]/b, in.Shape[3]/b
+		out, err := c.new(0, in.Type, []int{n, d * b * b, h, w})
+		if err != nil {
+			return err
+		}
+		if crd {
+			return c.permute(out, in, []int{n, d, h, b, w, b}, []int{0, 1, 3, 5, 2, 4})
+		}
+		return c.permute(out, in, []int{n, d, h, b, w, b}, []int{0, 3, 5, 1, 2, 4})
+	}, nil
+}
+
+func trilu(s *site) (kernel, error) {
+	upper := s.Int("upper", 1) != 0
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		k, err := c.ints(1)
+		if err != nil {
+			return err
+		}
+		if len(in.Shape) < 2 || len(k) > 1 {
+			return fmt.Errorf("%s is no matrix", in)
+		}
+		diagonal := 0
+		if len(k) == 1 {
+			diagonal = k[0]
+		}
+		out, err := c.new(0, in.Type, in.Shape)
+		if err != nil {
+			return err
+		}
+		zero, err := New(in.Type)
+		if err != nil {
+			return err
+		}
+		rows, cols := in.Shape[len(in.Shape)-2], in.Shape[len(in.Shape)-1]
+		for r := range in.Len() / max(cols, 1) {
+			edge := min(max(r%rows+diagonal, -1), cols) // column of the diagonal
+			for x := range cols {
+				if upper && x >= edge || !upper && x <= edge {
+					copyBlock(out, r*cols+x, in, r*cols+x, 1)
+				} else {
+					copyBlock(out, r*cols+x, zero, 0, 1)
+				}
+			}
+		}
+		return nil
+	}, nil
+}
+
+func reverseSequence(s *site) (kernel, error) {
+	batch, time := int(s.Int("batch_axis", 1)), int(s.Int("time_axis", 0))
+	return func(c *call) error {
+		in, err := c.need(0)
+		if err != nil {
+			return err
+		}
+		lengths, err := c.ints(1)
+		if err != nil {
+			return err
+		}
+		if len(in.Shape) < 2 || batch+time != 1 || batch*time != 0 || len(lengths) != in.Shape[batch] {
+			return fmt.Errorf("%d lengths for %s", len(lengths), in)
+		}
+		out, err := c.new(0, in.Type, in.Shape)
+		if err != nil {
+			return err
+		}
+		s := strides(in.Shape)
+		n := product(in.Shape[2:])
+		for b, length := range lengths {
+			if length < 0 || length > in.Shape[time] {
+				return fmt.Errorf("length %d is outside %s", length, in)
+			}
+			for t := range in.Shape[time] {
+				from := t
+				if t < length {
+					from = length - 1 - t
+				}
+				copyBlock(out, b*s[batch]+t*s[time], in, b*s[batch]+from*s[time], n)
+			}
+		}
+		return nil
+	}, nil
+}
