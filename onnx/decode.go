@@ -134,6 +134,7 @@ func (g *Graph) declareNode(p *onnxpb.NodeProto) error {
 			continue
 		}
 		if g.values[name] != nil {
+			n.Outputs = []*Value{{Name: name}} // for the message
 			return fmt.Errorf("node %s: the name %q is given to two values, each must have its own", n, name)
 		}
 		v := g.declare(name)

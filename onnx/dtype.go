@@ -53,8 +53,15 @@ var typeBits = map[DataType]int{
 // unknown types.
 func (t DataType) Bits() int { return typeBits[t] }
 
-// Bytes returns the size in bytes of count packed elements.
-func (t DataType) Bytes(count int64) int64 { return (count*int64(t.Bits()) + 7) / 8 }
+// Bytes returns the size in bytes of count packed elements; it does not
+// overflow for what Elements returns.
+func (t DataType) Bytes(count int64) int64 {
+	if bits := int64(t.Bits()); bits < 8 {
+		return (count*bits + 7) / 8
+	} else {
+		return count * (bits / 8)
+	}
+}
 
 // String returns the name the specification gives the type, in lower case.
 func (t DataType) String() string {

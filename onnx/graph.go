@@ -446,6 +446,22 @@ func (n *Node) Tensor(name string) *Tensor { return attrOr[*Tensor](n, name, nil
 // whose values it reads, the old order deciding where there is a choice. It
 // returns an error that names a node of a cycle if there is one.
 func (g *Graph) Sort() error {
+	sorted, err := g.sorted()
+	if err != nil {
+		return err
+	}
+	g.Nodes = sorted
+	for _, n := range g.Nodes {
+		for _, sub := range n.Subgraphs() {
+			if err := sub.Sort(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (g *Graph) sorted() ([]*Node, error) {
 	missing := make(map[*Node]int, len(g.Nodes))
 	readers := make(map[*Node][]*Node)
 	for _, n := range g.Nodes {
@@ -475,19 +491,11 @@ func (g *Graph) Sort() error {
 	if len(sorted) < len(g.Nodes) {
 		for _, n := range g.Nodes {
 			if missing[n] > 0 {
-				return fmt.Errorf("graph %q has a cycle through node %s: export the model again", g.Name, n)
+				return nil, fmt.Errorf("graph %q has a cycle through node %s: export the model again", g.Name, n)
 			}
 		}
 	}
-	g.Nodes = sorted
-	for _, n := range g.Nodes {
-		for _, sub := range n.Subgraphs() {
-			if err := sub.Sort(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return sorted, nil
 }
 
 // dependencies returns the nodes of g that n needs, also through its

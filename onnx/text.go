@@ -315,6 +315,9 @@ func list[T any](p *printer, items []T, print func(T)) {
 
 // tensor prints a tensor, an initializer with "=" in front of its data.
 func (p *printer) tensor(t *onnxpb.TensorProto, initializer bool) {
+	if t == nil {
+		t = &onnxpb.TensorProto{}
+	}
 	p.f("%s", DataType(t.GetDataType()))
 	if len(t.Dims) > 0 {
 		p.f("[")

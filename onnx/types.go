@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,6 +100,11 @@ func (t Type) String() string {
 	return t.Elem.String() + t.Shape.String()
 }
 
+// equal compares element types and shapes; nil and empty shapes differ.
+func (t Type) equal(o Type) bool {
+	return t.Elem == o.Elem && t.other == o.other && (t.Shape == nil) == (o.Shape == nil) && slices.Equal(t.Shape, o.Shape)
+}
+
 func decodeType(p *onnxpb.TypeProto) Type {
 	if p == nil {
 		return Type{}
@@ -137,6 +143,9 @@ func (t Type) encode(old *onnxpb.TypeProto) *onnxpb.TypeProto {
 	if t.Elem == Undefined {
 		return old
 	}
+	if old != nil && old.GetTensorType() != nil && t.equal(decodeType(old)) {
+		return old
+	}
 	p := &onnxpb.TypeProto{}
 	tensor := &onnxpb.TypeProto_Tensor{}
 	var dims []*onnxpb.TensorShapeProto_Dimension
@@ -152,6 +161,9 @@ func (t Type) encode(old *onnxpb.TypeProto) *onnxpb.TypeProto {
 	tensor.Shape = nil
 	if t.Shape != nil {
 		shape := &onnxpb.TensorShapeProto{}
+		if o := old.GetTensorType().GetShape(); o != nil {
+			shape.XXX_unrecognized = o.XXX_unrecognized
+		}
 		for i, d := range t.Shape {
 			dim := &onnxpb.TensorShapeProto_Dimension{}
 			if i < len(dims) && len(dims) == len(t.Shape) {
