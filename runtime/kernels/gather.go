@@ -57,7 +57,7 @@ func (g *gather) run(ctx context.Context, w *Workers, dst, src []float32, n, h, 
 			// A few elements at a time for all panels: the cache lines of a row
 			// are used up before those of too many channels push them out, which
 			// lie a power of two apart in many images.
-			const few = 8
+			few := roundUp(8, s.Kernel[1])
 			for i := 0; i < slice; i += few {
 				m := min(few, slice-i)
 				for j := 0; j < width; j += nr {
@@ -115,29 +115,45 @@ func (s *ConvShape) gatherPanel(dst, image []float32, h, wd, ow, p, width, k, de
 	taps := s.taps()
 	c, ky, kx := k/taps, k%taps/s.Kernel[1], k%s.Kernel[1]
 	y0, x0 := p/ow, p%ow
-	for i := range depth {
+	dilation, stride := s.Dilation[1], s.Stride[1]
+	var line [4 * nr]float32
+	for i := 0; i < depth; {
+		n := min(s.Kernel[1]-kx, depth-i) // taps of one row of the window
 		plane := image[c*h*wd:][:h*wd]
-		dx := kx*s.Dilation[1] - s.Pads[1]
 		iy := y0*s.Stride[0] + ky*s.Dilation[0] - s.Pads[0]
 		x := x0
 		for j := 0; j < width; {
 			run := min(width-j, ow-x)
-			row := dst[i*nr+j:][:run]
-			if iy < 0 || iy >= h {
-				clear(row)
-			} else {
-				gatherRow(row, plane[iy*wd:][:wd], x*s.Stride[1]+dx, s.Stride[1])
+			ix := x*stride + kx*dilation - s.Pads[1]
+			switch long := run + (n-1)*dilation; {
+			case iy < 0 || iy >= h:
+				for t := range n {
+					clear(dst[(i+t)*nr+j:][:run])
+				}
+			case stride == 1 && n > 1 && nr+(n-1)*dilation <= len(line):
+				// Taps share their pixels: pad the row once for all.
+				gatherRow(line[:long], plane[iy*wd:][:wd], ix, 1)
+				for t := range n {
+					if to, from := dst[(i+t)*nr+j:], line[t*dilation:]; j == 0 {
+						*(*[nr]float32)(to) = [nr]float32(from) // what exceeds run is overwritten or unused
+					} else {
+						copy(to[:run], from)
+					}
+				}
+			default:
+				for t := range n {
+					gatherRow(dst[(i+t)*nr+j:][:run], plane[iy*wd:][:wd], ix+t*dilation, stride)
+				}
 			}
 			j += run
 			x = 0
 			iy += s.Stride[0]
 		}
-		if kx++; kx == s.Kernel[1] {
-			kx = 0
-			if ky++; ky == s.Kernel[0] {
-				ky = 0
-				c++
-			}
+		i += n
+		kx = 0
+		if ky++; ky == s.Kernel[0] {
+			ky = 0
+			c++
 		}
 	}
 }
