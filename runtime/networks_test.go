@@ -18,7 +18,9 @@ import (
 )
 
 // TestNetworks runs every real network here and in ONNX Runtime, on a part of a
-// photograph and on a batch of two noise images, both of odd sizes.
+// photograph and on a batch of two parts with noise, of odd sizes. Pure noise is
+// no use: PAN_x4 answers it with values of 1e21 that the last bit of the input
+// changes, in ONNX Runtime as here.
 func TestNetworks(t *testing.T) {
 	python := testenv.Python(t)
 	for _, m := range testenv.Models(t) {
@@ -28,8 +30,16 @@ func TestNetworks(t *testing.T) {
 			if m.Y {
 				channels = 1
 			}
-			photo := crop(t, filepath.Join(testenv.Shared(t), "data", "images", "Set5", "LRx2", "butterfly.png"), channels, 37, 29, m.Range)
-			for _, in := range []*Tensor{photo, noise(2, channels, 24, 40, m.Range)} {
+			images := filepath.Join(testenv.Shared(t), "data", "images", "Set5", "LRx2")
+			photo := crop(t, filepath.Join(images, "butterfly.png"), channels, 37, 29, m.Range)
+			batch := noise(2, channels, 24, 40, m.Range/20)
+			for i, name := range []string{"bird.png", "woman.png"} {
+				part := crop(t, filepath.Join(images, name), channels, 24, 40, m.Range).Data.([]float32)
+				for k, v := range part {
+					batch.Data.([]float32)[i*len(part)+k] += v
+				}
+			}
+			for _, in := range []*Tensor{photo, batch} {
 				want := ort(t, python, m.Path, in)
 				for _, o := range []Options{{Threads: 2}, {Threads: 1, Strict: true}} {
 					got := runFile(t, m.Path, in, o)
