@@ -310,4 +310,9 @@ func (c *checker) functions() {
 		c.graph(f.Body)
 		c.where, c.function, c.opsets, c.missing = "", nil, c.model.Opsets, nil
 	}
+	if in, err := newInliner(c.model); err == nil {
+		if err := in.recursion(); err != nil {
+			c.report("%v", err)
+		}
+	}
 }

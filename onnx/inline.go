@@ -102,8 +102,33 @@ func (g *Graph) walk(visit func(*Node) error) error {
 	return nil
 }
 
-// check looks for everything that can go wrong before anything is changed.
+// check looks for what can go wrong before anything is changed.
 func (in *inliner) check() error {
+	if err := in.recursion(); err != nil {
+		return err
+	}
+	checked := map[*Function]bool{}
+	var visit func(n *Node) error
+	visit = func(n *Node) error {
+		f := in.callee(n)
+		if f == nil {
+			return nil
+		}
+		if err := checkCall(n, f); err != nil || checked[f] {
+			return err
+		}
+		checked[f] = true
+		if err := in.checkOpsets(f); err != nil {
+			return err
+		}
+		return f.Body.walk(visit)
+	}
+	return in.model.Graph.walk(visit)
+}
+
+// recursion returns an error when a function calls itself, or when inlining
+// would make too much of a model.
+func (in *inliner) recursion() error {
 	size := map[*Function]int{} // nodes that a call becomes; -1 while it is being counted
 	var path []string
 	var count func(g *Graph) (int, error)
@@ -115,22 +140,16 @@ func (in *inliner) check() error {
 				total++
 				return nil
 			}
-			if err := checkCall(n, f); err != nil {
-				return err
-			}
 			path = append(path, f.String())
+			defer func() { path = path[:len(path)-1] }()
 			if len(path) > maxInlineDepth {
 				return fmt.Errorf("functions call each other more than %d levels deep, at node %s", maxInlineDepth, n)
 			}
-			defer func() { path = path[:len(path)-1] }()
 			if size[f] < 0 {
 				return fmt.Errorf("function %s calls itself (%s), which ONNX does not allow", f, strings.Join(path, " calls "))
 			}
 			if size[f] == 0 {
 				size[f] = -1
-				if err := in.checkOpsets(f); err != nil {
-					return err
-				}
 				n, err := count(f.Body)
 				if err != nil {
 					return err
