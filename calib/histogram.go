@@ -43,29 +43,27 @@ func grow(side []int64, largest float32) []int64 {
 	return side
 }
 
-// add counts z of every finite value of x. The largest |z| must be below 2^32.
-// Products are not fused with sums anywhere here: every machine counts the same.
-func (h *Histogram) add(x []float32, mean, inverse float64, positiveOnly bool, lowest, highest float32) {
+// add counts z = (x-mean)*inverse of every finite value of x, which lie from
+// lowest to highest; zeros of them are 0 and go to Zeros, if mean is 0. The
+// largest |z| must be below 2^32. Products are not fused with sums anywhere
+// here, so that every machine counts the same; nothing branches on the signs,
+// which no processor could predict.
+func (h *Histogram) add(x []float32, mean, inverse float64, lowest, highest float32, zeros int64) {
 	z := func(v float32) float32 { return float32(float64(float64(v)-mean) * inverse) }
-	if lo := z(lowest); lo < 0 && !positiveOnly {
+	if lo := z(lowest); lo < 0 {
 		h.Below = grow(h.Below, -lo)
 	}
 	h.Above = grow(h.Above, max(z(highest), 0))
-	below, above := h.Below, h.Above
+	sides := [2][]int64{h.Above, h.Below}
 	for _, v := range x {
 		if !finite(v) {
 			continue
 		}
-		if positiveOnly && v <= 0 {
-			h.Zeros++
-			continue
-		}
-		if t := z(v); t < 0 {
-			below[bin(-t)]++
-		} else {
-			above[bin(t)]++
-		}
+		bits := math.Float32bits(z(v))
+		sides[bits>>31][bin(math.Float32frombits(bits&^(1<<31)))]++
 	}
+	h.Above[0] -= zeros
+	h.Zeros += zeros
 }
 
 func (h *Histogram) merge(g *Histogram) {

@@ -90,7 +90,7 @@ func TestMergeRefuses(t *testing.T) {
 // Damaged files give an error, never a panic.
 func TestReadDamaged(t *testing.T) {
 	good := write(t, small(t, "a", "b"))
-	for n := range good {
+	for n := 0; n < len(good); n += 3 {
 		if _, err := Read(bytes.NewReader(good[:n])); err == nil {
 			t.Fatalf("%d of %d bytes are read", n, len(good))
 		}
@@ -104,7 +104,7 @@ func TestReadDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(9, 9))
-	for range 3000 {
+	for range 300 {
 		bad := bytes.Clone(text)
 		for range 1 + rng.IntN(4) {
 			bad[rng.IntN(len(bad))] = "0123456789-p{}[]\",:eE\n"[rng.IntN(22)]

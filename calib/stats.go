@@ -146,25 +146,31 @@ type imageMoments struct {
 func (p imageMoments) variance() float64 { return p.m2 / float64(max(p.count, 1)) }
 
 func (s *ChannelStats) observe(d quant.Distribution, x []float32) {
+	// Signs are as good as random, so these loops do not branch on them.
 	var all, positive imageMoments
 	var sum, positiveSum float64
+	var zeros int64
 	lowest, highest := float32(math.Inf(1)), float32(math.Inf(-1))
 	for _, v := range x {
 		if !finite(v) {
 			s.NonFinite++
 			continue
 		}
+		zero, above := signs(v)
+		zeros += int64(zero)
+		positive.count += int64(above)
 		all.count++
 		sum += float64(v)
-		if v > 0 {
-			positive.count++
-			positiveSum += float64(v)
-		} else if v == 0 {
-			s.Zeros++
-			v = 0 // not -0
+		positiveSum += masked(float64(v), above)
+		if v < lowest {
+			lowest = v
 		}
-		lowest, highest = min(lowest, v), max(highest, v)
+		if v > highest {
+			highest = v
+		}
 	}
+	s.Zeros += zeros
+	lowest, highest = lowest+0, highest+0 // -0 becomes 0
 	s.Images++
 	if all.count > 0 {
 		if s.All.Count == 0 {
@@ -178,12 +184,11 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32) {
 		if !finite(v) {
 			continue
 		}
+		_, above := signs(v)
 		dev := float64(v) - all.mean
 		all.m2 += float64(dev * dev)
-		if v > 0 {
-			dev = float64(v) - positive.mean
-			positive.m2 += float64(dev * dev)
-		}
+		dev = masked(float64(v)-positive.mean, above)
+		positive.m2 += float64(dev * dev)
 	}
 	s.All.add(all)
 	s.Positive.add(positive)
@@ -191,6 +196,8 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32) {
 	variance, mean := all.variance(), all.mean
 	if d == quant.PostReLU {
 		variance, mean = positive.variance(), 0
+	} else {
+		zeros = 0 // values like others
 	}
 	std := math.Sqrt(variance)
 	s.Variances.Add(variance)
@@ -203,11 +210,23 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32) {
 		s.Flat++
 		return
 	}
-	s.Z.add(x, mean, 1/std, d == quant.PostReLU, lowest, highest)
+	s.Z.add(x, mean, 1/std, lowest, highest, zeros)
 }
 
 // finite is false for NaN and infinities.
 func finite(v float32) bool { return v-v == 0 }
+
+// signs returns 1 or 0 for v == 0 and for v > 0.
+func signs(v float32) (zero, above uint64) {
+	bits := math.Float32bits(v)
+	zero = (uint64(bits<<1) - 1) >> 63
+	return zero, 1 &^ (zero | uint64(bits>>31))
+}
+
+// masked returns v where keep is 1, 0 where it is 0.
+func masked(v float64, keep uint64) float64 {
+	return math.Float64frombits(math.Float64bits(v) & -keep)
+}
 
 // MeanVariance returns the mean over images of the squared normaliser.
 func (s *ChannelStats) MeanVariance() float64 {

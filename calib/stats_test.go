@@ -252,6 +252,9 @@ func TestExtremeValuesDoNotPanic(t *testing.T) {
 			if err := s.Observe(x, len(x)); err != nil && x[1] >= 0 {
 				t.Error(err)
 			}
+			if got := s.Channels[0]; got.Min == 0 && math.Signbit(float64(got.Min)) || got.Positive.Count+got.Zeros > got.All.Count {
+				t.Errorf("%v: %+v", x, got)
+			}
 		}
 	}
 }

@@ -54,7 +54,7 @@ func Decode(r io.Reader) (*Image, error) {
 		return nil, ErrFormat
 	}
 	if err != nil {
-		return nil, err
+		return nil, decodeError(format, err)
 	}
 	if cfg.Width <= 0 || cfg.Height <= 0 || cfg.Width > MaxPixels/cfg.Height {
 		return nil, fmt.Errorf("%dx%d pixels: the limit is %d pixels in all", cfg.Width, cfg.Height, MaxPixels)
@@ -62,16 +62,20 @@ func Decode(r io.Reader) (*Image, error) {
 	header := slices.Clone(head.Bytes())
 	src, _, err := image.Decode(io.MultiReader(&head, r))
 	if err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, fmt.Errorf("%s data end too early: the file is truncated", format)
-		}
-		return nil, err
+		return nil, decodeError(format, err)
 	}
 	m := fromStd(src, format == "png" && grayPNG(header))
 	if format == "jpeg" {
 		m = m.oriented(exifOrientation(header))
 	}
 	return m, nil
+}
+
+func decodeError(format string, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%s data end too early: the file is truncated", format)
+	}
+	return err
 }
 
 // grayPNG reports whether a PNG's colour type is gray or gray with alpha; the

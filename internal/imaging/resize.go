@@ -3,6 +3,8 @@ package imaging
 import (
 	"fmt"
 	"math"
+	"runtime"
+	"sync"
 )
 
 // Resize scales a picture to width x height with MATLAB's imresize(..., [height
@@ -110,12 +112,43 @@ func newFilter(in, out int) filter {
 			weight[j] /= sum
 		}
 	}
-	return f
+	return f.trimmed()
+}
+
+// trimmed drops taps whose weight is 0 for every output sample.
+func (f filter) trimmed() filter {
+	used := make([]bool, f.taps)
+	for i, w := range f.weight {
+		used[i%f.taps] = used[i%f.taps] || w != 0
+	}
+	g := filter{scale: f.scale, in: f.in, out: f.out}
+	for i, w := range f.weight {
+		if used[i%f.taps] {
+			g.weight, g.index = append(g.weight, w), append(g.index, f.index[i])
+		}
+	}
+	g.taps = len(g.weight) / f.out
+	return g
+}
+
+// parallel calls f for parts of 0..n on all processors. Every sample is
+// computed alone, so the parts leave no trace in the result.
+func parallel(n int, f func(from, to int)) {
+	workers := min(runtime.GOMAXPROCS(0), n)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() { f(n*w/workers, n*(w+1)/workers) })
+	}
+	wg.Wait()
 }
 
 // rows filters along each row of src [H, in] into dst [H, out].
 func (f *filter) rows(dst, src []float32, store func(float64) float32) {
-	for y := range len(dst) / f.out {
+	parallel(len(dst)/f.out, func(from, to int) { f.someRows(dst, src, from, to, store) })
+}
+
+func (f *filter) someRows(dst, src []float32, from, to int, store func(float64) float32) {
+	for y := from; y < to; y++ {
 		row, line := src[y*f.in:(y+1)*f.in], dst[y*f.out:(y+1)*f.out]
 		for x := range line {
 			sum := 0.0
@@ -131,8 +164,12 @@ func (f *filter) rows(dst, src []float32, store func(float64) float32) {
 // columns filters along each column of src [in, width] into dst [out, width],
 // a row at a time so that memory is read in order.
 func (f *filter) columns(dst, src []float32, width int, store func(float64) float32) {
+	parallel(f.out, func(from, to int) { f.someColumns(dst, src, width, from, to, store) })
+}
+
+func (f *filter) someColumns(dst, src []float32, width, from, to int, store func(float64) float32) {
 	sum := make([]float64, width)
-	for y := range f.out {
+	for y := from; y < to; y++ {
 		clear(sum)
 		for j := range f.taps {
 			w := f.weight[y*f.taps+j]
