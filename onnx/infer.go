@@ -22,20 +22,28 @@ func Infer(m *Model) error { return InferWith(m, nil) }
 // InferWith is Infer for given sizes of some inputs. It leaves the sizes in the
 // types, so it is usually given a Clone.
 func InferWith(m *Model, sizes map[string][]int64) error {
-	in := &inference{model: m, opsets: m.Opsets, contents: map[*Value]content{}, symbols: map[string]int64{}, budget: new(maxInlined)}
-	for _, v := range m.Graph.Inputs {
+	return newInference(m).run(sizes)
+}
+
+func newInference(m *Model) *inference {
+	return &inference{model: m, opsets: m.Opsets, contents: map[*Value]content{}, symbols: map[string]int64{}, budget: new(maxInlined)}
+}
+
+func (in *inference) run(sizes map[string][]int64) error {
+	g := in.model.Graph
+	for name := range sizes {
+		if v := g.Value(name); v == nil || !v.IsInput() {
+			return fmt.Errorf("graph %q has no input %q to give a size", g.Name, name)
+		}
+	}
+	for _, v := range g.Inputs {
 		if v.Const == nil {
 			if err := in.bindInput(v, sizes[v.Name]); err != nil {
 				return err
 			}
 		}
 	}
-	for name := range sizes {
-		if v := m.Graph.Value(name); v == nil || !v.IsInput() {
-			return fmt.Errorf("graph %q has no input %q to give a size", m.Graph.Name, name)
-		}
-	}
-	return in.graph(m.Graph)
+	return in.graph(g)
 }
 
 // inference is one run over a graph, its subgraphs and the functions it calls.
@@ -320,3 +328,37 @@ func (s Shape) product() *poly {
 	}
 	return n
 }
+
+// InferValues infers types as Infer does, and returns the integer and boolean
+// tensors that are the same whatever the sizes: a channel count read from a
+// shape, axes, pads.
+func InferValues(m *Model) (map[*Value]*Tensor, error) {
+	in := newInference(m)
+	if err := in.run(nil); err != nil {
+		return nil, err
+	}
+	known := map[*Value]*Tensor{}
+	for v, elems := range in.contents {
+		sizes, ok1 := v.Type.Shape.Ints()
+		ints, ok2 := elems.ints()
+		if v.Producer == nil || !ok1 || !ok2 {
+			continue
+		}
+		if n, err := Elements(sizes); err != nil || n != int64(len(ints)) {
+			continue
+		}
+		switch v.Type.Elem {
+		case Int64:
+			known[v] = NewTensor(Int64, sizes, ints)
+		case Int32:
+			known[v] = &Tensor{Type: Int32, Shape: sizes, Data: narrow[int32](ints)}
+		case Bool:
+			known[v] = &Tensor{Type: Bool, Shape: sizes, Data: narrow[uint8](ints)}
+		}
+	}
+	return known, nil
+}
+
+// Over returns how many times other the dimension is, when that is a whole
+// number whatever the sizes: 2 for 2*h over h.
+func (d Dim) Over(other Dim) (int64, bool) { return d.poly().quotient(other.poly()).isInt() }

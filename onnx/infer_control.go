@@ -44,7 +44,7 @@ func inferIf(c *nodeInference) error {
 			continue
 		}
 		c.setContent(i, nil)
-		joined, ok := join(then.Outputs[i].Type, other.Outputs[i].Type)
+		joined, ok := joinTypes(then.Outputs[i].Type, other.Outputs[i].Type)
 		if !ok {
 			return c.fail("output %d is %s in one branch and %s in the other", i, then.Outputs[i].Type, other.Outputs[i].Type)
 		}
@@ -53,8 +53,8 @@ func inferIf(c *nodeInference) error {
 	return nil
 }
 
-// join returns what holds for both types; false when the elements differ.
-func join(a, b Type) (Type, bool) {
+// joinTypes returns what holds for both types; false when the elements differ.
+func joinTypes(a, b Type) (Type, bool) {
 	if !a.IsTensor() || !b.IsTensor() {
 		return Type{other: a.other}, true
 	}
@@ -97,7 +97,7 @@ func inferLoop(c *nodeInference) error {
 		}
 		changed := false
 		for i, t := range state {
-			joined, ok := join(t, body.Outputs[i+1].Type)
+			joined, ok := joinTypes(t, body.Outputs[i+1].Type)
 			if !ok {
 				return c.fail("carried value %d enters as %s and leaves as %s", i, t, body.Outputs[i+1].Type)
 			}

@@ -1,0 +1,16 @@
+package passes
+
+import (
+	"context"
+
+	"github.com/daq-sr/daq/onnx"
+)
+
+// Simplify rewrites a model, in place, to one that computes the same with fewer
+// nodes: constants are computed, BatchNormalization goes into convolutions,
+// shape arithmetic whose result is known goes away. Sizes that were dynamic stay
+// so. Types are inferred when it returns. Weights that the file lists as inputs
+// with defaults become constants.
+func Simplify(ctx context.Context, m *onnx.Model) (Report, error) {
+	return Repeat(ctx, m, Constants, Identities, Shapes, Fold, Affine, Duplicates, DeadCode)
+}
