@@ -389,14 +389,25 @@ func compareLoop[T number](op string) pair {
 
 func bitShift(s *site) []pair {
 	left := s.Str("direction", "") == "LEFT"
-	return []pair{same(shiftLoop[uint8](left)), same(shiftLoop[uint16](left)), same(shiftLoop[uint32](left)), same(shiftLoop[uint64](left))}
+	return []pair{
+		same(shiftLoop[uint8](left)), same(shiftLoop[uint16](left)), same(shiftLoop[uint32](left)), same(shiftLoop[uint64](left)),
+		same(shiftLoop[int8](left)), same(shiftLoop[int16](left)), same(shiftLoop[int32](left)), same(shiftLoop[int64](left)),
+	}
 }
 
-func shiftLoop[T uint8 | uint16 | uint32 | uint64](left bool) loop2[T, T] {
-	if left {
-		return each2(func(a, b T) T { return a << b })
+// shiftLoop: a negative distance counts as one beyond the width. To the right
+// the sign is extended.
+func shiftLoop[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](left bool) loop2[T, T] {
+	distance := func(b T) uint64 {
+		if b < 0 {
+			return 64
+		}
+		return uint64(b)
 	}
-	return each2(func(a, b T) T { return a >> b })
+	if left {
+		return each2(func(a, b T) T { return a << distance(b) })
+	}
+	return each2(func(a, b T) T { return a >> distance(b) })
 }
 
 func bitwise(op string) func(*site) []pair {

@@ -118,8 +118,8 @@ func (m miniFloat) encode(x float64, saturate bool) uint32 {
 		notANumber = (1<<m.exponent-1)<<m.mantissa | 1<<(m.mantissa-1)
 	}
 	if x != x {
-		if !m.nan {
-			return m.largest()
+		if !m.nan { // undefined; -0 is what other implementations give
+			return 1 << top
 		}
 		if m.negZeroNaN {
 			return notANumber

@@ -229,7 +229,7 @@ func (r resizer) source(d dimension, x int) (at float64, outside bool) {
 	switch r.transform {
 	case "asymmetric":
 		return i / d.scale, false
-	case "align_corners":
+	case "align_corners": // with the size of the output in whole numbers, as PyTorch and ONNX Runtime
 		if d.out == 1 {
 			return 0, false
 		}
@@ -303,7 +303,7 @@ func (r resizer) taps(d dimension) taps {
 		for k := range n {
 			i := base + k
 			weights[k] = r.kernel((at - float64(i)) / stretch)
-			if (r.exclude || r.antialias && stretch > 1) && (i < 0 || i >= d.in) {
+			if r.exclude && (i < 0 || i >= d.in) {
 				weights[k] = 0
 			}
 			sum += weights[k]
