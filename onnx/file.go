@@ -28,6 +28,9 @@ func Load(path string) (*Model, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a file", path)
 	}
+	if info.Size() > math.MaxInt32 {
+		return nil, fmt.Errorf("%s has %d bytes, an ONNX file can have 2 GiB: save the model with external data", path, info.Size())
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

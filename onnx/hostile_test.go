@@ -70,6 +70,16 @@ func TestTruncated(t *testing.T) {
 	if _, err := load(t, nil); err == nil || !strings.Contains(err.Error(), "no graph") {
 		t.Errorf("empty file: %v", err)
 	}
+	huge := filepath.Join(t.TempDir(), "huge.onnx") // a sparse file
+	if err := os.WriteFile(huge, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(huge, 1<<40); err != nil {
+		t.Skip(err)
+	}
+	if _, err := Load(huge); err == nil || !strings.Contains(err.Error(), "an ONNX file can have 2 GiB") {
+		t.Errorf("huge file: %v", err)
+	}
 	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not a file") {
 		t.Errorf("folder: %v", err)
 	}
