@@ -161,6 +161,7 @@ func (p *parser) quoted() string {
 			b.WriteByte(c)
 		}
 	}
+	p.pos = len(p.text)
 	p.fail("a string does not end")
 	return ""
 }

@@ -159,6 +159,7 @@ func TestParseErrors(t *testing.T) {
 		header + `g () => () { y = A <x: int = 1.5> () }`:                `declared int and its value is float`,
 		header + `g () => () { y = A (nothing) }`:                        `input "nothing" is given by no node`,
 		header + `g () => () { y = A <s = "abc> () }`:                    `a string does not end`,
+		`<producer_name: "x\`:                                            `a string does not end`,
 		header + `g () => () {} x`:                                       `the end expected`,
 		header + "g (" + strings.Repeat("seq(", 1000) + "float":          `nested more than`,
 		header + strings.Repeat("g () => () { y = A <b = ", 1000):        `nested more than`,
