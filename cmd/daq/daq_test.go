@@ -1,0 +1,653 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/daq-sr/daq/internal/imaging"
+	"github.com/daq-sr/daq/models"
+	"github.com/daq-sr/daq/onnx"
+)
+
+// result is what one command line gave.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+func daq(args ...string) result { return daqContext(context.Background(), args...) }
+
+func daqContext(ctx context.Context, args ...string) result {
+	var out, err bytes.Buffer
+	code := execute(ctx, args, &out, &err)
+	return result{code, out.String(), err.String()}
+}
+
+// must fails the test unless the command line did its work without a word on
+// stderr.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	r := daq(args...)
+	if r.code != exitDone || r.stderr != "" {
+		t.Fatalf("daq %s: exit %d, stderr %q", strings.Join(args, " "), r.code, r.stderr)
+	}
+	return r.stdout
+}
+
+// fails checks exit code and that stderr is one line "daq: ..." with every text.
+func fails(t *testing.T, r result, code int, texts ...string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("exit %d, want %d; stderr %q", r.code, code, r.stderr)
+	}
+	if !strings.HasPrefix(r.stderr, "daq: ") || strings.Count(r.stderr, "\n") != 1 || !strings.HasSuffix(r.stderr, "\n") {
+		t.Errorf("stderr is not one line beginning with daq: %q", r.stderr)
+	}
+	for _, text := range texts {
+		if !strings.Contains(r.stderr, text) {
+			t.Errorf("stderr %q lacks %q", r.stderr, text)
+		}
+	}
+}
+
+// files is a folder with
+//
+//	float.onnx   the built-in network
+//	photos/      2 low-resolution photographs of 40x40
+//	data/        2 originals of 80x80
+type files string
+
+func (f files) path(name string) string { return filepath.Join(string(f), name) }
+
+func (f files) list(t *testing.T, name string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(f.path(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func newFiles(t *testing.T) files {
+	t.Helper()
+	f := files(t.TempDir())
+	m, err := models.Builtin()
+	check(t, err)
+	check(t, m.Save(f.path("float.onnx")))
+	for _, set := range []struct {
+		from, to string
+		size     int
+	}{{"calibration/LRx2", "photos", 40}, {"validation/HR", "data", 80}} {
+		check(t, os.Mkdir(f.path(set.to), 0o777))
+		entries, err := fs.ReadDir(models.BuiltinImages(), set.from)
+		check(t, err)
+		for _, e := range entries[:2] {
+			data, err := fs.ReadFile(models.BuiltinImages(), set.from+"/"+e.Name())
+			check(t, err)
+			whole, err := imaging.Decode(bytes.NewReader(data))
+			check(t, err)
+			part, err := whole.Crop(set.size, set.size)
+			check(t, err)
+			check(t, imaging.WriteFile(filepath.Join(f.path(set.to), e.Name()), part))
+		}
+	}
+	return f
+}
+
+func (f files) quantized(t *testing.T) string {
+	t.Helper()
+	out := f.path("quantized.onnx")
+	must(t, "quantize", f.path("float.onnx"), "-o", out, "--step", "paper", "--bits", "3")
+	return out
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		want string
+	}{
+		{"quantise", `did you mean quantize?`},
+		{"frobnicate", "see daq --help"},
+		{"quantize", "MODEL.onnx is missing"},
+		{"quantize m.onnx extra -o x.onnx", `"extra" is one argument too many`},
+		{"quantize m.onnx", "-o OUT.onnx is missing"},
+		{"quantize m.onnx -o x.onnx", "--calib DIR is missing"},
+		{"quantize m.onnx -o x.onnx --callib d", "did you mean --calib?"},
+		{"quantize m.onnx -o x.onnx --thread 2", "did you mean --threads?"},
+		{"quantize m.onnx -o x.onnx --nonsense", "see daq quantize --help"},
+		{"quantize m.onnx -o x.onnx -z", "unknown flag -z"},
+		{"quantize m.onnx -o x.onnx --bits four", "four"},
+		{"quantize m.onnx -o x.onnx --bits", "--bits"},
+		{"quantize m.onnx -o x.onnx --calib d --bits 9", "--bits: 9 bits: want 1 to 8"},
+		{"quantize m.onnx -o x.onnx --calib d --bits 0", "--bits: 0 bits"},
+		{"quantize m.onnx -o x.onnx --calib d --weight-bits 17", "--weight-bits: 17 bits"},
+		{"quantize m.onnx -o x.onnx --calib d --sigma-bits -1", "--sigma-bits: -1 bits"},
+		{"quantize m.onnx -o x.onnx --calib d --bits 4 --weight-bits 3", "leave out --bits or --weight-bits"},
+		{"quantize m.onnx -o x.onnx --calib d --bits 4 --activation-bits 3", "leave out --bits or --activation-bits"},
+		{"quantize m.onnx -o x.onnx --calib d --step papr", `--step "papr"`},
+		{"quantize m.onnx -o x.onnx --calib d --step -1", `--step "-1"`},
+		{"quantize m.onnx -o x.onnx --calib d --layers some", `--layers "some": want body, all`},
+		{"quantize m.onnx -o x.onnx --calib d --include (", "--include"},
+		{"quantize m.onnx -o x.onnx --calib d --input-range 2", "want auto, 1, 255"},
+		{"quantize m.onnx -o x.onnx --calib d --downscale 0", "--downscale 0"},
+		{"quantize m.onnx -o x.onnx --calib d --opset -1", "--opset -1"},
+		{"quantize m.onnx -o x.onnx --calib d --threads -1", "--threads -1"},
+		{"quantize m.onnx -o x.onnx --plan p.json --bits 3", "--plan holds the choice of --bits"},
+		{"validate f.onnx", "QUANTIZED.onnx is missing"},
+		{"validate f.onnx q.onnx", "--data DIR is missing"},
+		{"validate f.onnx q.onnx --data d --max-drop much", "much"},
+		{"upscale m.onnx", "IMAGE is missing"},
+		{"upscale m.onnx i.png", "-o OUT is missing"},
+		{"upscale m.onnx i.png -o x.png --resume --overwrite", "choose one"},
+		{"calibrate m.onnx -o p", "--calib DIR is missing"},
+		{"calibrate m.onnx --calib d", "-o PROFILE is missing"},
+		{"inspect", "FILE.onnx is missing"},
+		{"inspect m.onnx --json --text", "choose one"},
+		{"demo", "-o DIR is missing"},
+		{"version now", `"now" is one argument too many`},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			r := daq(strings.Fields(c.args)...)
+			fails(t, r, exitUsage, c.want)
+			if r.stdout != "" {
+				t.Errorf("stdout %q", r.stdout)
+			}
+		})
+	}
+}
+
+func TestEveryCommandTeaches(t *testing.T) {
+	text := must(t)
+	for _, want := range []string{"daq demo -o demo", "quantize", "validate", "upscale", "calibrate", "inspect", "version", "Exit codes:"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("daq alone does not mention %q", want)
+		}
+	}
+	for _, c := range newRoot(&terminal{}).Commands() {
+		help := must(t, c.Name(), "--help")
+		for _, want := range []string{"Examples:\n  daq " + c.Name(), "Usage:\n  daq " + c.Name(), "Exit codes:\n  0"} {
+			if !strings.Contains(help, want) {
+				t.Errorf("daq %s --help lacks %q", c.Name(), want)
+			}
+		}
+	}
+	if v := must(t, "version"); v != must(t, "--version") || !strings.HasPrefix(v, "daq ") {
+		t.Errorf("version %q", v)
+	}
+}
+
+func TestBadModels(t *testing.T) {
+	f := newFiles(t)
+	whole, err := os.ReadFile(f.path("float.onnx"))
+	check(t, err)
+	check(t, os.WriteFile(f.path("truncated.onnx"), whole[:len(whole)/2], 0o666))
+	check(t, os.WriteFile(f.path("text.onnx"), []byte("This is no network.\n"), 0o666))
+	check(t, os.WriteFile(f.path("empty.onnx"), nil, 0o666))
+	check(t, os.Mkdir(f.path("folder.onnx"), 0o777))
+	for _, name := range []string{"truncated.onnx", "text.onnx", "empty.onnx", "folder.onnx", "missing.onnx"} {
+		bad := f.path(name)
+		for _, args := range [][]string{
+			{"inspect", bad},
+			{"inspect", bad, "--json"},
+			{"quantize", bad, "-o", f.path("out.onnx"), "--step", "paper"},
+			{"quantize", bad, "-o", f.path("out.onnx"), "--calib", f.path("photos")},
+			{"calibrate", bad, "-o", f.path("profile"), "--calib", f.path("photos")},
+			{"validate", f.path("float.onnx"), bad, "--data", f.path("data")},
+			{"validate", bad, f.path("float.onnx"), "--data", f.path("data")},
+			{"upscale", bad, f.path("photos"), "-o", f.path("up")},
+		} {
+			t.Run(args[0]+" "+name, func(t *testing.T) {
+				r := daq(args...)
+				fails(t, r, exitFailed, name)
+				if r.stdout != "" {
+					t.Errorf("stdout %q", r.stdout)
+				}
+			})
+		}
+	}
+	for _, name := range []string{"out.onnx", "profile"} {
+		if exists(f.path(name)) {
+			t.Errorf("%s was written", name)
+		}
+	}
+}
+
+func TestOutputsAreProtected(t *testing.T) {
+	f := newFiles(t)
+	float, photos := f.path("float.onnx"), f.path("photos")
+	one := filepath.Join(photos, f.list(t, "photos")[0])
+	check(t, os.WriteFile(f.path("taken"), []byte("mine"), 0o666))
+	check(t, os.WriteFile(f.path("taken.png"), []byte("mine"), 0o666))
+	check(t, os.Symlink(float, f.path("link.onnx")))
+	before, err := os.ReadFile(float)
+	check(t, err)
+	quantize := []string{"quantize", float, "--step", "paper"}
+	with := func(base []string, more ...string) []string { return append(slices.Clone(base), more...) }
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{with(quantize, "-o", f.path("taken")), "--overwrite"},
+		{with(quantize, "-o", float), "is what the command reads"},
+		{with(quantize, "-o", f.path("link.onnx")), "is what the command reads"},
+		{with(quantize, "-o", f.path("none/out.onnx")), "does not exist: create it first"},
+		{with(quantize, "-o", f.path("taken/out.onnx")), "is not a folder"},
+		{with(quantize, "-o", photos), "is a folder"},
+		{with(quantize, "-o", photos, "--overwrite"), "is a folder"},
+		{with(quantize, "-o", f.path("out.onnx"), "--save-plan", f.path("taken")), "--overwrite"},
+		{[]string{"validate", float, float, "--data", f.path("data"), "--html", f.path("taken")}, "--overwrite"},
+		{[]string{"calibrate", float, "--calib", photos, "-o", f.path("taken")}, "--overwrite"},
+		{[]string{"upscale", float, one, "-o", f.path("taken.png")}, "--overwrite"},
+		{[]string{"upscale", float, one, "-o", one}, "is what the command reads"},
+		{[]string{"upscale", float, photos, "-o", photos}, "is the folder of the pictures"},
+		{[]string{"upscale", float, photos, "-o", photos, "--overwrite"}, "is the folder of the pictures"},
+		{[]string{"upscale", float, photos, "-o", f.path("none/deep")}, "none/deep"},
+		{[]string{"demo", "-o", photos}, "has files already"},
+		{[]string{"demo", "-o", f.path("taken")}, "taken"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) { fails(t, daq(c.args...), exitFailed, c.want) })
+	}
+	fails(t, daq(with(quantize, "-o", f.path("x"), "--save-plan", f.path("./x"))...), exitUsage, "two outputs")
+	fails(t, daq("upscale", float, one, "-o", f.path("picture.jpg")), exitUsage, "ends in .png")
+	for path, want := range map[string]string{f.path("taken"): "mine", f.path("taken.png"): "mine", float: string(before)} {
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%s changed (%v)", path, err)
+		}
+	}
+	// With --overwrite even the network itself may be replaced.
+	must(t, with(quantize, "-o", float, "--overwrite")...)
+	if m, err := onnx.Load(float); err != nil || m.Meta("daq.weight_bits") != "4" {
+		t.Errorf("overwritten network: %v", err)
+	}
+}
+
+func TestQuantize(t *testing.T) {
+	f := newFiles(t)
+	float, photos := f.path("float.onnx"), f.path("photos")
+	text := must(t, "quantize", float, "-o", f.path("a.onnx"), "--calib", photos, "--save-plan", f.path("plan.json"))
+	for _, want := range []string{"17 convolutions", "weights 4, activations 4", "calibrated", "opset", "smaller", "the body"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q lacks %q", text, want)
+		}
+	}
+	// The saved plan, given back, makes the same network; so do other threads.
+	must(t, "quantize", float, "-o", f.path("b.onnx"), "--plan", f.path("plan.json"))
+	must(t, "quantize", float, "-o", f.path("c.onnx"), "--calib", photos, "--threads", "1")
+	same(t, f.path("a.onnx"), f.path("c.onnx"))
+	if a, b := convolutionsOf(t, f.path("a.onnx")), convolutionsOf(t, f.path("b.onnx")); !slices.Equal(a, b) {
+		t.Errorf("by plan %v, before %v", b, a)
+	}
+
+	// An edited plan is obeyed, or refused by name.
+	plan, err := os.ReadFile(f.path("plan.json"))
+	check(t, err)
+	edit := func(name, from, to string) string {
+		if !bytes.Contains(plan, []byte(from)) {
+			t.Fatalf("the plan has no %s: %.300s", from, plan)
+		}
+		check(t, os.WriteFile(f.path(name), bytes.Replace(plan, []byte(from), []byte(to), 1), 0o666))
+		return f.path(name)
+	}
+	must(t, "quantize", float, "-o", f.path("edited.onnx"), "--plan", edit("edited.json", `"bits": 4`, `"bits": 2`))
+	if before, after := convolutionsOf(t, f.path("b.onnx")), convolutionsOf(t, f.path("edited.onnx")); !strings.HasSuffix(before[1], "W4 A4") || !strings.HasSuffix(after[1], "W4 A2") {
+		t.Errorf("edited from %q to %q", before[1], after[1])
+	}
+	fails(t, daq("quantize", float, "-o", f.path("d.onnx"), "--plan", edit("bad.json", `"bits": 4`, `"bits": 11`)), exitFailed, "bad.json", "11 bits")
+	fails(t, daq("quantize", float, "-o", f.path("d.onnx"), "--plan", edit("odd.json", `"bits": 4`, `"bit": 4`)), exitFailed, "odd.json", "bit")
+	fails(t, daq("quantize", float, "-o", f.path("d.onnx"), "--plan", float), exitFailed, "float.onnx", "plan")
+
+	var j struct {
+		Convolutions   int    `json:"convolutions"`
+		WeightBits     string `json:"weight_bits"`
+		ActivationBits string `json:"activation_bits"`
+		QuantizedBytes int64  `json:"quantized_bytes"`
+	}
+	decode(t, must(t, "quantize", float, "-o", f.path("e.onnx"), "--step", "wide", "--weight-bits", "2", "--activation-bits", "5", "--exclude", "body.0", "--json"), &j)
+	if j.Convolutions != 15 || j.WeightBits != "2" || j.ActivationBits != "5" || j.QuantizedBytes != fileBytes(f.path("e.onnx")) {
+		t.Errorf("%+v", j)
+	}
+	fails(t, daq("quantize", float, "-o", f.path("d.onnx"), "--step", "paper", "--include", "nothing"), exitFailed, "none of the")
+	fails(t, daq("quantize", float, "-o", f.path("d.onnx"), "--calib", f.path("none")), exitFailed, "none")
+	fails(t, daq("quantize", float, "-o", f.path("d.onnx"), "--step", "paper", "--opset", "9"), exitFailed, "opset 9")
+	if exists(f.path("d.onnx")) {
+		t.Error("a failed command wrote d.onnx")
+	}
+	r := daq("quantize", float, "-o", f.path("g.onnx"), "--step", "paper", "--calib", photos)
+	if r.code != exitDone || !strings.HasPrefix(r.stderr, "note: ") {
+		t.Errorf("needless --calib: %+v", r)
+	}
+}
+
+func convolutionsOf(t *testing.T, path string) []string {
+	t.Helper()
+	var s struct {
+		Convolutions []struct {
+			Name           string
+			WeightBits     int `json:"weight_bits"`
+			ActivationBits int `json:"activation_bits"`
+		}
+	}
+	decode(t, must(t, "inspect", path, "--json"), &s)
+	var list []string
+	for _, c := range s.Convolutions {
+		list = append(list, fmt.Sprintf("%s W%d A%d", c.Name, c.WeightBits, c.ActivationBits))
+	}
+	return list
+}
+
+func decode(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%v in %q", err, text)
+	}
+}
+
+func same(t *testing.T, a, b string) {
+	t.Helper()
+	x, err := os.ReadFile(a)
+	check(t, err)
+	y, err := os.ReadFile(b)
+	check(t, err)
+	if !bytes.Equal(x, y) {
+		t.Errorf("%s and %s differ", a, b)
+	}
+}
+
+func TestInspect(t *testing.T) {
+	f := newFiles(t)
+	text := must(t, "inspect", f.path("float.onnx"))
+	for _, want := range []string{"ai.onnx opset 17", "float[", "would be (body)", "with --layers all", "Conv", "parameters"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q lacks %q", text, want)
+		}
+	}
+	if list := convolutionsOf(t, f.quantized(t)); len(list) != 20 || !strings.HasSuffix(list[1], "W3 A3") || !strings.HasSuffix(list[0], "W0 A0") {
+		t.Errorf("convolutions %q", list)
+	}
+	if text := must(t, "inspect", f.path("quantized.onnx"), "--text"); !strings.Contains(text, "ir_version") || !strings.Contains(text, "daq.Quantize") {
+		t.Errorf("text form %.300q", text)
+	}
+	if text := must(t, "inspect", f.path("quantized.onnx")); !strings.Contains(text, "weights 3 bits, input 3 bits") || !strings.Contains(text, "daq.weight_bits = 3") {
+		t.Errorf("%q", text)
+	}
+}
+
+func TestValidateJSON(t *testing.T) {
+	f := newFiles(t)
+	args := []string{"validate", f.path("float.onnx"), f.quantized(t), "--data", f.path("data"), "--json"}
+	text := must(t, args...)
+	// Exactly the promised keys.
+	quality := map[string]any{"psnr_y": 0.0, "ssim_y": 0.0}
+	three := func(more ...string) map[string]any {
+		m := map[string]any{"float": quality, "quantized": quality, "bicubic": quality}
+		for _, k := range more {
+			m[k] = 0.0
+		}
+		return m
+	}
+	picture := three("drop_db", "width", "height")
+	picture["name"] = ""
+	var got any
+	decode(t, text, &got)
+	sameKeys(t, "", got, map[string]any{
+		"images": []any{picture}, "mean": three(), "drop_db": 0.0, "scale": 0.0,
+	})
+
+	var v struct {
+		Images []struct {
+			Float, Quantized, Bicubic struct {
+				PSNR float64 `json:"psnr_y"`
+			}
+			Drop float64 `json:"drop_db"`
+		}
+		Mean struct {
+			Float, Quantized, Bicubic struct {
+				PSNR float64 `json:"psnr_y"`
+			}
+		}
+		Drop  float64 `json:"drop_db"`
+		Scale int
+	}
+	decode(t, text, &v)
+	if len(v.Images) != 2 || v.Scale != 2 {
+		t.Fatalf("%s", text)
+	}
+	if !(v.Mean.Bicubic.PSNR > 20 && v.Mean.Float.PSNR > v.Mean.Bicubic.PSNR && v.Mean.Quantized.PSNR < v.Mean.Float.PSNR && v.Mean.Quantized.PSNR > v.Mean.Float.PSNR-3) {
+		t.Errorf("implausible %+v", v.Mean)
+	}
+
+	// A broken bound: the same JSON, an error beside it.
+	for _, c := range []struct {
+		bound []string
+		code  int
+	}{
+		{[]string{"--max-drop", "0.0001"}, exitFailed},
+		{[]string{"--max-drop", "0"}, exitFailed},
+		{[]string{"--min-psnr", "90"}, exitFailed},
+		{[]string{"--max-drop", "5", "--min-psnr", "10"}, exitDone},
+	} {
+		r := daq(append(slices.Clone(args), c.bound...)...)
+		if r.stdout != text {
+			t.Errorf("%v: JSON changed: %q", c.bound, r.stdout)
+		}
+		if c.code == exitFailed {
+			fails(t, r, exitFailed, "PSNR-Y")
+		} else if r.code != exitDone {
+			t.Errorf("%v: %+v", c.bound, r)
+		}
+	}
+	fails(t, daq("validate", f.path("float.onnx"), f.path("quantized.onnx"), "--data", f.path("none")), exitFailed, "none")
+}
+
+// sameKeys checks that JSON has the shape of want; lists are checked against the
+// first element.
+func sameKeys(t *testing.T, at string, got, want any) {
+	t.Helper()
+	switch want := want.(type) {
+	case map[string]any:
+		m, ok := got.(map[string]any)
+		if !ok {
+			t.Errorf("%s is %T", at, got)
+			return
+		}
+		for k := range m {
+			if _, ok := want[k]; !ok {
+				t.Errorf("%s.%s is not promised", at, k)
+			}
+		}
+		for k, v := range want {
+			if _, ok := m[k]; !ok {
+				t.Errorf("%s.%s is missing", at, k)
+				continue
+			}
+			sameKeys(t, at+"."+k, m[k], v)
+		}
+	case []any:
+		list, ok := got.([]any)
+		if !ok || len(list) == 0 {
+			t.Errorf("%s is %v", at, got)
+			return
+		}
+		for _, v := range list {
+			sameKeys(t, at+"[]", v, want[0])
+		}
+	default:
+		if fmt.Sprintf("%T", got) != fmt.Sprintf("%T", want) {
+			t.Errorf("%s is %T, want %T", at, got, want)
+		}
+	}
+}
+
+func TestValidateTableAndReport(t *testing.T) {
+	f := newFiles(t)
+	text := must(t, "validate", f.path("float.onnx"), f.quantized(t), "--data", f.path("data"), "--html", f.path("report.html"))
+	lines := strings.Split(text, "\n")
+	if !strings.Contains(text, "mean") || !strings.Contains(text, "report.html") {
+		t.Errorf("%q", text)
+	}
+	for _, l := range lines[2:5] { // columns begin in the same place
+		if len(l) < len(lines[1]) || strings.Index(l, "dB") != strings.Index(lines[2], "dB") {
+			t.Errorf("not aligned: %q under %q", l, lines[1])
+		}
+	}
+	html, err := os.ReadFile(f.path("report.html"))
+	check(t, err)
+	if n := bytes.Count(html, []byte(`src="data:image/png;base64,`)); n != 10 {
+		t.Errorf("%d pictures in the report, want 5 for each of 2", n)
+	}
+}
+
+func TestUpscale(t *testing.T) {
+	f := newFiles(t)
+	float := f.path("float.onnx")
+	check(t, os.Mkdir(f.path("in"), 0o777))
+	put := func(name string, m image.Image) {
+		var b bytes.Buffer
+		check(t, png.Encode(&b, m))
+		check(t, os.WriteFile(filepath.Join(f.path("in"), name), b.Bytes(), 0o666))
+	}
+	put("colour.png", image.NewRGBA(image.Rect(0, 0, 7, 5)))
+	put("gray.png", image.NewGray(image.Rect(0, 0, 9, 1)))
+	put("deep.png", image.NewNRGBA64(image.Rect(0, 0, 4, 4)))
+	check(t, os.WriteFile(filepath.Join(f.path("in"), "notes.txt"), []byte("no picture"), 0o666))
+
+	r := daq("upscale", float, f.path("in"), "-o", f.path("out"))
+	if r.code != exitDone || r.stdout != "" || !strings.HasPrefix(r.stderr, "note: 1 entries") || strings.Count(r.stderr, "\n") != 1 {
+		t.Fatalf("%+v", r)
+	}
+	if got := f.list(t, "out"); !slices.Equal(got, []string{"colour.png", "deep.png", "gray.png"}) {
+		t.Errorf("wrote %q", got)
+	}
+	for name, want := range map[string]struct{ w, h, channels, depth int }{
+		"colour.png": {14, 10, 3, 8}, "gray.png": {18, 2, 1, 8}, "deep.png": {8, 8, 3, 16},
+	} {
+		m, err := imaging.ReadFile(filepath.Join(f.path("out"), name))
+		check(t, err)
+		if m.Width != want.w || m.Height != want.h || m.Channels != want.channels || m.Depth != want.depth {
+			t.Errorf("%s is %dx%d, %d channels of %d bits", name, m.Width, m.Height, m.Channels, m.Depth)
+		}
+	}
+
+	// Stopped and resumed: only what is missing is made, nothing else touched.
+	gone, kept := filepath.Join(f.path("out"), "gray.png"), filepath.Join(f.path("out"), "deep.png")
+	check(t, os.Remove(gone))
+	check(t, os.WriteFile(kept, []byte("kept"), 0o666))
+	fails(t, daq("upscale", float, f.path("in"), "-o", f.path("out"), "--quiet"), exitFailed, "--resume")
+	must(t, "upscale", float, f.path("in"), "-o", f.path("out"), "--resume", "--quiet")
+	if data, _ := os.ReadFile(kept); !exists(gone) || string(data) != "kept" {
+		t.Error("--resume did not do what is missing only")
+	}
+	must(t, "upscale", float, f.path("in"), "-o", f.path("out"), "--overwrite", "--quiet")
+	if data, _ := os.ReadFile(kept); string(data) == "kept" {
+		t.Error("--overwrite kept a file")
+	}
+
+	// One broken picture does not stop the others.
+	check(t, os.WriteFile(filepath.Join(f.path("in"), "broken.png"), []byte("\x89PNG\r\n\x1a\nrest"), 0o666))
+	fails(t, daq("upscale", float, f.path("in"), "-o", f.path("second"), "--quiet"), exitFailed, "1 of 4 pictures", "broken.png")
+	if got := f.list(t, "second"); len(got) != 3 {
+		t.Errorf("wrote %q", got)
+	}
+
+	// One picture: to a file, or into a folder.
+	one := filepath.Join(f.path("in"), "colour.png")
+	must(t, "upscale", float, one, "-o", f.path("one.png"))
+	must(t, "upscale", float, one, "-o", string(f))
+	same(t, f.path("one.png"), f.path("colour.png"))
+	put("colour.bmp.png", image.NewRGBA(image.Rect(0, 0, 2, 2)))
+	check(t, os.Rename(filepath.Join(f.path("in"), "colour.bmp.png"), filepath.Join(f.path("in"), "colour.jpg")))
+	fails(t, daq("upscale", float, f.path("in"), "-o", f.path("third"), "--quiet"), exitFailed, "would both become")
+}
+
+func TestCalibrate(t *testing.T) {
+	f := newFiles(t)
+	text := must(t, "calibrate", f.path("float.onnx"), "--calib", f.path("photos"), "-o", f.path("a"))
+	if !strings.Contains(text, "17, 544 channels") {
+		t.Errorf("%q", text)
+	}
+	must(t, "calibrate", f.path("float.onnx"), "--calib", f.path("photos"), "-o", f.path("b"), "--threads", "1")
+	same(t, f.path("a"), f.path("b"))
+}
+
+func TestInterrupted(t *testing.T) {
+	f := newFiles(t)
+	float := f.path("float.onnx")
+	quantized := f.quantized(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, args := range [][]string{
+		{"quantize", float, "-o", f.path("out"), "--calib", f.path("photos"), "--save-plan", f.path("plan")},
+		{"quantize", float, "-o", f.path("out"), "--step", "paper"},
+		{"calibrate", float, "-o", f.path("out"), "--calib", f.path("photos")},
+		{"validate", float, quantized, "--data", f.path("data"), "--html", f.path("out")},
+		{"upscale", float, f.path("photos"), "-o", f.path("up")},
+		{"demo", "-o", f.path("demo")},
+	} {
+		t.Run(args[0], func(t *testing.T) {
+			r := daqContext(ctx, args...)
+			if r.code != exitFailed || r.stderr != "daq: interrupted\n" || r.stdout != "" {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+	if exists(f.path("out")) || exists(f.path("plan")) {
+		t.Error("an interrupted command wrote its output")
+	}
+	if got := f.list(t, "."); slices.ContainsFunc(got, func(n string) bool { return strings.HasPrefix(n, ".") }) {
+		t.Errorf("left behind: %q", got)
+	}
+}
+
+func TestDemo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("quantizes and validates the built-in network")
+	}
+	f := files(t.TempDir())
+	text := must(t, "demo", "-o", f.path("demo"))
+	for _, name := range []string{"report.html", "quantized.onnx", "plan.json", "edsr_tiny_x2.onnx", "upscaled", "images", "README.md"} {
+		if !exists(f.path("demo/" + name)) {
+			t.Errorf("demo wrote no %s", name)
+		}
+	}
+	if n := len(f.list(t, "demo/upscaled")); n != 5 || !strings.Contains(text, "open this first") {
+		t.Errorf("%d pictures, %q", n, text)
+	}
+}
+
+// full fails as a full disk does.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestFullDiskBehindStdout(t *testing.T) {
+	f := newFiles(t)
+	for _, args := range [][]string{{"inspect", f.path("float.onnx")}, {"version"}, {}, {"inspect", f.path("float.onnx"), "--text"}} {
+		var stderr bytes.Buffer
+		if code := execute(context.Background(), args, full{}, io.Writer(&stderr)); code != exitFailed || !strings.Contains(stderr.String(), "no space left") {
+			t.Errorf("daq %v: exit %d, %q", args, code, stderr.String())
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/daq-sr/daq/converter"
+	"github.com/daq-sr/daq/internal/atomicfile"
+	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/internal/report"
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/passes"
+)
+
+type quantizeFlags struct {
+	calib          calibFlags
+	layers         layerFlags
+	input          inputFlags
+	out            string
+	bits           int
+	weightBits     int
+	activationBits int
+	sigmaBits      int
+	step           string
+	opset          int64
+	plan, savePlan string
+	overwrite      bool
+	json           bool
+}
+
+func newQuantize(t *terminal) *cobra.Command {
+	f := &quantizeFlags{}
+	cmd := &cobra.Command{
+		Use:   "quantize MODEL.onnx -o OUT.onnx --calib DIR",
+		Short: "Make a network of 2 to 8 bits from a float one",
+		Long: `Quantizes the convolutions of a super-resolution network: their weights are
+stored in few bits, and their inputs are rounded to few bits by the distribution
+that each channel has in the picture at hand (DAQ, arXiv 2012.11230). No training;
+a handful of pictures is enough. OUT.onnx is a complete network for any runtime
+that knows ONNX functions.`,
+		Example: `  daq quantize edsr.onnx -o edsr_4bit.onnx --calib photos
+  daq quantize edsr.onnx -o edsr_w2a4.onnx --calib Set5/HR --downscale 2 --weight-bits 2 --activation-bits 4
+  daq quantize edsr.onnx -o edsr_paper.onnx --step paper --bits 3
+  daq quantize edsr.onnx -o edsr_mixed.onnx --plan edited.json`,
+		Args:                  arguments("MODEL.onnx"),
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(cmd, t, args[0])
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVarP(&f.out, "output", "o", "", "`file` to write")
+	f.calib.add(flags)
+	flags.IntVar(&f.bits, "bits", 4, "bits of weights and activations, 1 to 8")
+	flags.IntVar(&f.weightBits, "weight-bits", 4, "bits of weights")
+	flags.IntVar(&f.activationBits, "activation-bits", 4, "bits of activations")
+	flags.IntVar(&f.sigmaBits, "sigma-bits", 0, "bits of the deviation of each channel; 0 leaves it in float")
+	flags.StringVar(&f.step, "step", "calibrated", "distance of two codes: calibrated (from the pictures), paper, wide, or a `number` of standard deviations; all but calibrated need no pictures")
+	f.layers.add(flags)
+	f.input.add(flags)
+	flags.Int64Var(&f.opset, "opset", 0, "opset of OUT.onnx, 13 or later; 0 is the lowest that stores the codes at their width")
+	flags.StringVar(&f.plan, "plan", "", "obey the choices of this `file` (see --save-plan) instead of the flags above")
+	flags.StringVar(&f.savePlan, "save-plan", "", "write all choices made to this `file`, to be edited and given back")
+	flags.BoolVar(&f.overwrite, "overwrite", false, "replace files that exist")
+	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
+	return cmd
+}
+
+// planned are the flags that a plan stands for.
+var planned = []string{"bits", "weight-bits", "activation-bits", "sigma-bits", "step", "layers", "include", "exclude"}
+
+// options checks the flags and returns what they mean.
+func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptions, err error) {
+	if f.out == "" {
+		return o, usagef("-o OUT.onnx is missing")
+	}
+	if f.plan != "" {
+		for _, name := range planned {
+			if flags.Changed(name) {
+				return o, usagef("--plan holds the choice of --%s: change it there, or leave --plan out", name)
+			}
+		}
+	}
+	if flags.Changed("bits") {
+		for _, name := range []string{"weight-bits", "activation-bits"} {
+			if flags.Changed(name) {
+				return o, usagef("--bits sets weights and activations: leave out --bits or --%s", name)
+			}
+		}
+		f.weightBits, f.activationBits = f.bits, f.bits
+	}
+	for _, b := range []struct {
+		flag string
+		bits int
+	}{{"bits", f.bits}, {"weight-bits", f.weightBits}, {"activation-bits", f.activationBits}, {"sigma-bits", f.sigmaBits}} {
+		if b.flag == "sigma-bits" && b.bits == 0 {
+			continue
+		}
+		if err := quant.CheckBits(b.bits); err != nil {
+			return o, usagef("--%s: %v", b.flag, err)
+		}
+	}
+	if f.opset < 0 {
+		return o, usagef("--opset %d: want 13 or later", f.opset)
+	}
+	o.WeightBits, o.ActivationBits, o.SigmaBits, o.Opset = f.weightBits, f.activationBits, f.sigmaBits, f.opset
+	if o.Rule, err = passes.ParseRule(f.step); err != nil {
+		return o, usagef("--%v", err)
+	}
+	if o.Layers, err = f.layers.selection(); err != nil {
+		return o, err
+	}
+	if o.Input, err = f.input.input(); err != nil {
+		return o, err
+	}
+	if f.plan == "" && o.Rule == passes.Calibrated && f.calib.dir == "" {
+		return o, usagef("--calib DIR is missing: give a folder of pictures, or choose --step paper, which needs none")
+	}
+	return o, nil
+}
+
+func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error {
+	o, err := f.options(cmd.Flags())
+	if err != nil {
+		return err
+	}
+	inputs := []string{path}
+	if f.plan != "" {
+		inputs = append(inputs, f.plan)
+	}
+	if err := checkOutputs(f.overwrite, []string{f.out, f.savePlan}, inputs); err != nil {
+		return err
+	}
+	images, err := f.calib.dataset()
+	if err != nil {
+		return err
+	}
+	if f.plan != "" {
+		if o.Plan, err = loadPlan(f.plan); err != nil {
+			return err
+		}
+	}
+	if images != nil && (o.Plan != nil || o.Rule != passes.Calibrated) {
+		t.note("the pictures of --calib are not needed: %s says every step", map[bool]string{true: "--plan", false: "--step"}[o.Plan != nil])
+	}
+	m, err := onnx.Load(path)
+	if err != nil {
+		return err
+	}
+	before := fileBytes(path)
+	progress, done := t.progress(f.json)
+	defer done()
+	o.Threads, o.Progress = t.threads, progress
+	start := time.Now()
+	q, err := converter.Quantize(cmd.Context(), m, images, o)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	done()
+	if f.savePlan != "" {
+		if err := savePlan(f.savePlan, q.Plan); err != nil {
+			return err
+		}
+	}
+	if err := q.Model.Save(f.out); err != nil {
+		return err
+	}
+	r := quantizeResult{
+		Model: path, Output: f.out, Plan: f.savePlan, Opset: q.Model.Opset(""),
+		Convolutions: q.Done.Convolutions, Tensors: q.Done.Tensors,
+		WeightBits: q.Model.Meta("daq.weight_bits"), ActivationBits: q.Model.Meta("daq.activation_bits"),
+		Step: string(q.Plan.Rule), InputRange: q.Network.Range,
+		FloatBytes: before, QuantizedBytes: fileBytes(f.out),
+		FloatWeightBytes: q.Done.FloatBytes, WeightBytes: q.Done.WeightBytes,
+		Seconds: time.Since(start).Seconds(),
+	}
+	if f.json {
+		return t.json(r)
+	}
+	return r.print(t, f)
+}
+
+// quantizeResult is what quantize tells.
+type quantizeResult struct {
+	Model            string  `json:"model"`
+	Output           string  `json:"output"`
+	Plan             string  `json:"plan,omitempty"`
+	Opset            int64   `json:"opset"`
+	Convolutions     int     `json:"convolutions"`
+	Tensors          int     `json:"tensors"`
+	WeightBits       string  `json:"weight_bits"` // "4" or "2-8"
+	ActivationBits   string  `json:"activation_bits"`
+	Step             string  `json:"step"`
+	InputRange       float32 `json:"input_range"`
+	FloatBytes       int64   `json:"float_bytes"` // of the files
+	QuantizedBytes   int64   `json:"quantized_bytes"`
+	FloatWeightBytes int64   `json:"float_weight_bytes"` // of the quantized convolutions
+	WeightBytes      int64   `json:"weight_bytes"`
+	Seconds          float64 `json:"seconds"`
+}
+
+func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
+	rule := map[string]string{
+		"body": "the body: convolutions of residual and dense blocks",
+		"all":  "all convolutions",
+	}[f.layers.layers]
+	switch {
+	case f.plan != "":
+		rule = "as " + f.plan + " says"
+	case f.layers.include != "":
+		rule = "those that match " + f.layers.include
+	}
+	if f.layers.exclude != "" {
+		rule += ", without those that match " + f.layers.exclude
+	}
+	return t.table(func(w io.Writer) {
+		fmt.Fprintf(w, "wrote\t%s\n", r.Output)
+		if r.Plan != "" {
+			fmt.Fprintf(w, "plan\t%s\n", r.Plan)
+		}
+		fmt.Fprintf(w, "quantized\t%d convolutions, %d tensors (%s)\n", r.Convolutions, r.Tensors, rule)
+		fmt.Fprintf(w, "bits\tweights %s, activations %s\n", r.WeightBits, r.ActivationBits)
+		fmt.Fprintf(w, "step\t%s\n", r.Step)
+		fmt.Fprintf(w, "file\t%s, float %s (%.1fx smaller)\n", report.Bytes(r.QuantizedBytes), report.Bytes(r.FloatBytes), float64(r.FloatBytes)/float64(max(r.QuantizedBytes, 1)))
+		fmt.Fprintf(w, "weights\t%s, float %s (%.1fx smaller)\n", report.Bytes(r.WeightBytes), report.Bytes(r.FloatWeightBytes), float64(r.FloatWeightBytes)/float64(max(r.WeightBytes, 1)))
+		fmt.Fprintf(w, "opset\t%d\n", r.Opset)
+		fmt.Fprintf(w, "time\t%.1f s\n", r.Seconds)
+	})
+}
+
+func loadPlan(path string) (*passes.Plan, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := passes.ParsePlan(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return p, nil
+}
+
+func savePlan(path string, p *passes.Plan) error {
+	data, err := p.JSON()
+	if err != nil {
+		return err
+	}
+	return writeFile(path, data)
+}
+
+func writeFile(path string, data []byte) error {
+	err := atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
+}
