@@ -31,6 +31,11 @@ func NewTensor[T Number](typ DataType, shape []int64, data []T) *Tensor {
 	return &Tensor{Type: typ, Shape: slices.Clone(shape), Data: BytesOf(data)}
 }
 
+// NewTensorBytes returns a tensor over raw_data, the form of sub-byte types.
+func NewTensorBytes(typ DataType, shape []int64, raw []byte) *Tensor {
+	return &Tensor{Type: typ, Shape: slices.Clone(shape), Data: raw}
+}
+
 // Floats returns a float tensor.
 func Floats(shape []int64, data ...float32) *Tensor { return NewTensor(Float, shape, data) }
 

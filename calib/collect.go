@@ -1,0 +1,58 @@
+package calib
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/daq-sr/daq/internal/imaging"
+	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/runtime"
+)
+
+// Collect runs a network over pictures and returns the statistics of the tensors
+// it was opened to observe, each with its distribution. model is the digest that
+// the profile names. One picture is in memory at a time; progress, which may be
+// nil, is told how many are done.
+func Collect(ctx context.Context, n *Network, model string, images *Dataset, tensors map[string]quant.Distribution, progress func(done, total int)) (*Profile, error) {
+	if progress == nil {
+		progress = func(int, int) {}
+	}
+	profile := NewProfile(model, n.Range)
+	total, done := len(images.Names()), 0
+	progress(done, total)
+	err := images.Each(ctx, func(name string, m *imaging.Image) error {
+		if err := profile.AddImage(Source{Name: name, Digest: Digest(m)}); err != nil {
+			return err
+		}
+		_, err := n.Run(ctx, m, func(name string, t *runtime.Tensor) error {
+			if err := profile.observe(name, tensors[name], t); err != nil {
+				return fmt.Errorf("tensor %q: %w", name, err)
+			}
+			return nil
+		})
+		done++
+		progress(done, total)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for name := range tensors {
+		if profile.Tensors[name] == nil {
+			return nil, fmt.Errorf("tensor %q was not computed: it is not on the way to the output", name)
+		}
+	}
+	return profile, nil
+}
+
+func (p *Profile) observe(name string, d quant.Distribution, t *runtime.Tensor) error {
+	x, ok := t.Data.([]float32)
+	if !ok || len(t.Shape) != 4 || t.Shape[0] != 1 {
+		return fmt.Errorf("it is %s%v, feature maps are float [1,C,H,W]: leave its convolution out with --exclude", t.Type, t.Shape)
+	}
+	stats, err := p.Tensor(name, d, t.Shape[1])
+	if err != nil {
+		return err
+	}
+	return stats.Observe(x, t.Shape[2]*t.Shape[3])
+}

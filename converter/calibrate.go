@@ -1,0 +1,50 @@
+package converter
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/passes"
+	"github.com/daq-sr/daq/runtime"
+)
+
+// Calibrate runs a float network over pictures and returns the per-channel
+// statistics of the tensors that the selected convolutions read. Of the options
+// it reads Layers, Input, Threads and Progress.
+func Calibrate(ctx context.Context, m *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*calib.Profile, error) {
+	simple, err := Simplify(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	convs, err := passes.Select(simple.Graph, o.Layers)
+	if err != nil {
+		return nil, err
+	}
+	profile, _, err := calibrate(ctx, simple, digest(m), convs, images, o)
+	return profile, err
+}
+
+func calibrate(ctx context.Context, simple *onnx.Model, model string, convs []*onnx.Node, images *calib.Dataset, o QuantizeOptions) (*calib.Profile, *calib.Network, error) {
+	if images == nil {
+		return nil, nil, fmt.Errorf("calibration needs pictures: give a folder with --calib, or choose --step paper")
+	}
+	tensors := passes.Tensors(convs)
+	network, err := Open(ctx, simple, o.Input, runtime.Options{Threads: o.Threads, Observe: tensors})
+	if err != nil {
+		return nil, nil, err
+	}
+	distributions := make(map[string]quant.Distribution, len(tensors))
+	for _, name := range tensors {
+		distributions[name] = quant.Signed
+		if passes.NonNegative(simple.Graph.Value(name)) {
+			distributions[name] = quant.PostReLU
+		}
+	}
+	profile, err := calib.Collect(ctx, network, model, images, distributions, func(done, total int) {
+		o.Progress.report("calibrate", done, total)
+	})
+	return profile, network, err
+}

@@ -1,0 +1,87 @@
+package converter
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/daq-sr/daq/onnx"
+)
+
+// Version is the version of the program that made a file.
+const Version = "0.1.0"
+
+// Metadata keys of a quantized network.
+const (
+	metaVersion    = "daq.version"
+	metaSource     = "daq.source_sha256"
+	metaMethod     = "daq.method"
+	metaRule       = "daq.step"
+	metaWeights    = "daq.weight_bits"
+	metaActivation = "daq.activation_bits"
+	metaSigma      = "daq.sigma_bits"
+	metaRange      = "daq.input_range"
+	metaConvs      = "daq.convolutions"
+	metaImages     = "daq.calibration_images"
+)
+
+// describe writes into the model how it was made.
+func describe(m *onnx.Model, q *Quantized) {
+	m.SetMeta(metaVersion, Version)
+	m.SetMeta(metaSource, q.Source)
+	m.SetMeta(metaMethod, "dynamic DAQ, arXiv 2012.11230")
+	m.SetMeta(metaRule, string(q.Plan.Rule))
+	m.SetMeta(metaConvs, strconv.Itoa(q.Done.Convolutions))
+	var weights, activations []int
+	for _, w := range q.Plan.Weights {
+		weights = append(weights, w.Bits)
+	}
+	for _, a := range q.Plan.Activations {
+		activations = append(activations, a.Bits)
+	}
+	m.SetMeta(metaWeights, span(weights))
+	m.SetMeta(metaActivation, span(activations))
+	if q.Plan.SigmaBits > 0 {
+		m.SetMeta(metaSigma, strconv.Itoa(q.Plan.SigmaBits))
+	}
+	m.SetMeta(metaRange, fmt.Sprint(q.Network.Range))
+	if q.Profile != nil {
+		m.SetMeta(metaImages, strconv.Itoa(len(q.Profile.Images)))
+	}
+}
+
+// digest returns the SHA-256 of a model's file, as this program would write it.
+func digest(m *onnx.Model) string {
+	data, err := m.Encode()
+	if err != nil {
+		return "" // larger than protobuf allows: not identified
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// span writes bit-widths as "4" or "2-8".
+func span(bits []int) string {
+	if len(bits) == 0 {
+		return ""
+	}
+	least, most := bits[0], bits[0]
+	for _, b := range bits {
+		least, most = min(least, b), max(most, b)
+	}
+	if least == most {
+		return strconv.Itoa(least)
+	}
+	return fmt.Sprintf("%d-%d", least, most)
+}
+
+// rangeOf returns the input range that a quantized file states, 0 when it states
+// none. At low bits it could not be recognised as reliably.
+func rangeOf(m *onnx.Model) float32 {
+	r, err := strconv.ParseFloat(m.Meta(metaRange), 32)
+	if err != nil {
+		return 0
+	}
+	return float32(r)
+}

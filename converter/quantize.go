@@ -1,0 +1,91 @@
+package converter
+
+import (
+	"context"
+
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/passes"
+	"github.com/daq-sr/daq/runtime"
+)
+
+// QuantizeOptions are the choices of Quantize.
+type QuantizeOptions struct {
+	passes.Settings
+	Plan     *passes.Plan // obeyed instead of Settings when given
+	Opset    int64        // 0 means the lowest that stores the codes at their own width
+	Input    calib.Input
+	Threads  int // 0 means all processors
+	Progress Progress
+}
+
+// Quantized is the outcome of Quantize.
+type Quantized struct {
+	Model   *onnx.Model
+	Source  string // SHA-256 of the float network
+	Plan    *passes.Plan
+	Profile *calib.Profile // nil when nothing was calibrated
+	Network *calib.Network // the float network as it sees pictures
+	Done    *passes.Quantized
+}
+
+// Quantize makes a quantized copy of a float network: simplify, calibrate on the
+// pictures, plan, rewrite. images may be nil when a plan is given or the rule
+// needs no calibration.
+func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*Quantized, error) {
+	simple, err := Simplify(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	result := &Quantized{Model: simple, Source: digest(m), Plan: o.Plan}
+	if o.Plan == nil {
+		if err := result.plan(ctx, images, o); err != nil {
+			return nil, err
+		}
+	} else if result.Network, err = Open(ctx, simple, o.inputOf(o.Plan), runtime.Options{Threads: o.Threads}); err != nil {
+		return nil, err
+	}
+	result.Plan.Model, result.Plan.InputRange = result.Source, result.Network.Range
+	o.Progress.report("quantize", 0, 1)
+	if result.Done, err = passes.Quantize(simple, result.Plan, o.Opset); err != nil {
+		return nil, err
+	}
+	describe(simple, result)
+	o.Progress.report("quantize", 1, 1)
+	return result, nil
+}
+
+// Simplify returns a simplified copy of a model, with inferred types.
+func Simplify(ctx context.Context, m *onnx.Model) (*onnx.Model, error) {
+	simple := m.Clone()
+	if _, err := passes.Simplify(ctx, simple); err != nil {
+		return nil, err
+	}
+	return simple, nil
+}
+
+func (o *QuantizeOptions) inputOf(p *passes.Plan) calib.Input {
+	in := o.Input
+	if in.Range == 0 {
+		in.Range = p.InputRange
+	}
+	return in
+}
+
+// plan fills in Plan and Network, and Profile when the rule is calibrated.
+func (q *Quantized) plan(ctx context.Context, images *calib.Dataset, o QuantizeOptions) error {
+	convs, err := passes.Select(q.Model.Graph, o.Layers)
+	if err != nil {
+		return err
+	}
+	if o.Rule == passes.Calibrated {
+		q.Profile, q.Network, err = calibrate(ctx, q.Model, q.Source, convs, images, o)
+	} else {
+		q.Network, err = Open(ctx, q.Model, o.Input, runtime.Options{Threads: o.Threads})
+	}
+	if err != nil {
+		return err
+	}
+	q.Plan, err = passes.MakePlan(q.Model.Graph, o.Settings, q.Profile)
+	return err
+}

@@ -1,0 +1,218 @@
+package passes
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/onnx"
+)
+
+// Plan is every choice of the DAQ method for one simplified graph, decided
+// before anything is rewritten. It is data: saved as JSON, edited by hand and
+// given back, it is obeyed.
+type Plan struct {
+	Format      string           `json:"format"`
+	Model       string           `json:"model,omitempty"` // SHA-256 of the float file it was made for
+	Rule        Rule             `json:"rule"`
+	SigmaBits   int              `json:"sigma_bits,omitempty"` // bits of sigma across channels ("qq"), 0 for float
+	InputRange  float32          `json:"input_range,omitempty"`
+	Activations []ActivationPlan `json:"activations"`
+	Weights     []WeightPlan     `json:"weights"`
+}
+
+// PlanFormat is the Format this version writes and reads.
+const PlanFormat = "daq plan 1"
+
+// ActivationPlan quantizes one tensor where some convolutions read it.
+type ActivationPlan struct {
+	Tensor   string    `json:"tensor"`
+	Readers  []string  `json:"readers"`         // names of the convolutions
+	PostReLU bool      `json:"post_relu"`       // the window starts at zero
+	Bits     int       `json:"bits"`            // 1 to 8
+	Steps    []float32 `json:"steps,omitempty"` // in units of sigma: one, or one for each channel; the rule's when empty
+}
+
+// WeightPlan quantizes the weights of one convolution.
+type WeightPlan struct {
+	Node   string    `json:"node"`
+	Bits   int       `json:"bits"`             // 1 to 8
+	Scales []float32 `json:"scales,omitempty"` // distance of two levels: one, or one for each output channel; the rule's when empty
+}
+
+// Rule is how steps are chosen where the plan does not state them.
+//
+//	paper       s(n), best for a normal distribution; weights: one sigma a tensor
+//	wide        s(n-1), which leaves room for heavy tails; weights as in paper
+//	calibrated  for each channel the step of least squared error over its
+//	            calibration histogram; weights: least squared error for each
+//	            output channel
+//	a number    that step in units of sigma, for activations and weights
+type Rule string
+
+// The named rules.
+const (
+	Paper      Rule = "paper"
+	Wide       Rule = "wide"
+	Calibrated Rule = "calibrated"
+)
+
+// ParseRule checks the text of a rule.
+func ParseRule(s string) (Rule, error) {
+	switch Rule(s) {
+	case Paper, Wide, Calibrated:
+		return Rule(s), nil
+	}
+	step, err := strconv.ParseFloat(s, 32)
+	if err != nil || quant.CheckStep(float32(step)) != nil {
+		return "", fmt.Errorf("step %q: want paper, wide, calibrated or a positive number of standard deviations", s)
+	}
+	return Rule(s), nil
+}
+
+// step returns the step in units of sigma at a bit-width. The calibrated rule
+// has none of its own; without calibration data it falls back to paper.
+func (r Rule) step(bits int) float32 {
+	switch r {
+	case Wide:
+		return quant.WideStep(bits)
+	case Paper, Calibrated, "":
+		return quant.PaperStep(bits)
+	}
+	step, _ := strconv.ParseFloat(string(r), 32)
+	return float32(step)
+}
+
+// Settings are what a plan is made from.
+type Settings struct {
+	WeightBits     int // 1 to 8
+	ActivationBits int // 1 to 8
+	SigmaBits      int // 1 to 8, 0 leaves sigma in float
+	Rule           Rule
+	Layers         Layers
+}
+
+func (s Settings) check() error {
+	if err := quant.CheckBits(s.WeightBits); err != nil {
+		return fmt.Errorf("weights: %w", err)
+	}
+	if err := quant.CheckBits(s.ActivationBits); err != nil {
+		return fmt.Errorf("activations: %w", err)
+	}
+	if s.SigmaBits != 0 {
+		if err := quant.CheckBits(s.SigmaBits); err != nil {
+			return fmt.Errorf("sigma: %w", err)
+		}
+	}
+	_, err := ParseRule(string(s.Rule))
+	return err
+}
+
+// MakePlan decides how the convolutions that the settings select are
+// quantized. Types must be inferred. profile is read for the calibrated rule
+// only, and may be nil otherwise.
+func MakePlan(g *onnx.Graph, s Settings, profile *calib.Profile) (*Plan, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	convs, err := Select(g, s.Layers)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{Format: PlanFormat, Rule: s.Rule, SigmaBits: s.SigmaBits}
+	at := map[string]int{}
+	for _, n := range convs {
+		plan.Weights = append(plan.Weights, WeightPlan{Node: n.Label(), Bits: s.WeightBits})
+		x := n.Inputs[0]
+		i, seen := at[x.Name]
+		if !seen {
+			i = len(plan.Activations)
+			at[x.Name] = i
+			a := ActivationPlan{Tensor: x.Name, PostReLU: NonNegative(x), Bits: s.ActivationBits}
+			if s.Rule == Calibrated {
+				if a.Steps, err = bestSteps(profile, x.Name, quant.Levels(a.Bits)); err != nil {
+					return nil, err
+				}
+			}
+			plan.Activations = append(plan.Activations, a)
+		}
+		plan.Activations[i].Readers = append(plan.Activations[i].Readers, n.Label())
+	}
+	return plan, nil
+}
+
+// Tensors returns the names of the tensors that the selected convolutions read:
+// what must be observed for a calibrated plan.
+func Tensors(convs []*onnx.Node) []string {
+	var names []string
+	for _, n := range convs {
+		if name := n.Inputs[0].Name; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// JSON returns the plan as indented JSON, one entry of a list a line.
+func (p *Plan) JSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	if err := enc.Encode(p); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// ParsePlan reads a plan; a field that it does not know is an error, because it
+// is most likely a misspelt choice.
+func ParsePlan(data []byte) (*Plan, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	p := &Plan{}
+	if err := dec.Decode(p); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if p.Format != PlanFormat {
+		return nil, fmt.Errorf("plan: format %q, this version reads %q", p.Format, PlanFormat)
+	}
+	if _, err := ParseRule(string(p.Rule)); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if p.SigmaBits != 0 {
+		if err := quant.CheckBits(p.SigmaBits); err != nil {
+			return nil, fmt.Errorf("plan: sigma_bits: %w", err)
+		}
+	}
+	for _, a := range p.Activations {
+		if err := quant.CheckBits(a.Bits); err != nil {
+			return nil, fmt.Errorf("plan: tensor %q: %w", a.Tensor, err)
+		}
+		if err := checkSteps(a.Steps); err != nil {
+			return nil, fmt.Errorf("plan: tensor %q: %w", a.Tensor, err)
+		}
+	}
+	for _, w := range p.Weights {
+		if err := quant.CheckBits(w.Bits); err != nil {
+			return nil, fmt.Errorf("plan: weights of %q: %w", w.Node, err)
+		}
+		if err := checkSteps(w.Scales); err != nil {
+			return nil, fmt.Errorf("plan: weights of %q: %w", w.Node, err)
+		}
+	}
+	return p, nil
+}
+
+func checkSteps(steps []float32) error {
+	for _, s := range steps {
+		if err := quant.CheckStep(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
