@@ -42,7 +42,7 @@ def random_input(info, size, args, rng):
         free = [not isinstance(d, int) for d in info.shape]
         shape[2:] = [size[i] if free[2 + i] else shape[2 + i] for i in range(2)]
     values = rng.random(shape) * args.range + args.low
-    return values.astype(TYPES[info.type])
+    return np.asarray(values, TYPES[info.type])
 
 
 def compare(a, b, size, args):
