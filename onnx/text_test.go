@@ -170,3 +170,23 @@ func TestParseErrors(t *testing.T) {
 		}
 	}
 }
+
+// onnx reads the packed elements that we write as the numbers of the text.
+func TestSubByteUpstream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := mustParse(t, subByte).Save(path); err != nil {
+		t.Fatal(err)
+	}
+	const script = `
+import sys, onnx
+want = {"a": [1, -8, 7], "b": [1, 15, 0], "c": [1, -2, 0, -1, 1], "d": [3, 2, 1, 0, 3], "e": [0.5, -6, 0]}
+for t in onnx.load(sys.argv[1]).graph.initializer:
+    if t.name in want:
+        got = onnx.numpy_helper.to_array(t).astype(float).tolist()
+        assert got == want.pop(t.name), (t.name, got)
+assert not want, want
+`
+	if out, err := exec.Command(testenv.Python(t), "-c", script, path).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
