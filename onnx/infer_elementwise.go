@@ -20,7 +20,7 @@ func init() {
 		"LRN", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "Mish", "PRelu", "Reciprocal", "Relu",
 		"ReverseSequence", "Round", "ScatterElements", "ScatterND", "Scatter", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh",
 		"Softmax", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Trilu", "GroupNormalization",
-		"RotaryEmbedding", "Bernoulli", "TensorScatter", "com.microsoft.Gelu", "com.microsoft.FastGelu", "com.microsoft.QuickGelu")
+		"RotaryEmbedding", "TensorScatter", "com.microsoft.Gelu", "com.microsoft.FastGelu", "com.microsoft.QuickGelu")
 	register(unary(func(x *poly) *poly { return x }), "Identity")
 	register(unary(func(x *poly) *poly { return x.times(-1) }), "Neg")
 	register(unary(func(x *poly) *poly { return x.floor() }), "Floor")

@@ -27,9 +27,12 @@ func init() {
 	register(inferRange, "Range")
 	register(inferOneHot, "OneHot")
 	register(inferNonZero, "NonZero")
-	register(inferRandomLike, "RandomNormalLike", "RandomUniformLike", "EyeLike")
+	register(inferRandomLike, "Bernoulli", "RandomNormalLike", "RandomUniformLike", "EyeLike")
 	register(inferRandom, "RandomNormal", "RandomUniform")
 	register(inferCenterCropPad, "CenterCropPad")
+	register(inferCol2Im, "Col2Im")
+	register(inferRoiAlign, "RoiAlign")
+	register(inferCompress, "Compress")
 }
 
 // pass gives output 0 a shape and the elements of input 0 in the same order.
@@ -766,6 +769,53 @@ func inferCenterCropPad(c *nodeInference) error {
 		if i < len(target) {
 			out[at] = target[i]
 		}
+	}
+	c.set(0, c.elem(0), out)
+	return nil
+}
+
+func inferCol2Im(c *nodeInference) error {
+	in, err := c.rank(0, 3)
+	if err != nil {
+		return err
+	}
+	image := c.shapeFrom(1)
+	if image == nil {
+		return errNotInferred
+	}
+	out := append(Shape{in[0], in[1].poly().quotient(c.shapeFrom(2).product()).dim()}, image...)
+	c.set(0, c.elem(0), out)
+	return nil
+}
+
+func inferRoiAlign(c *nodeInference) error {
+	in, err := c.rank(0, 4)
+	if err != nil {
+		return err
+	}
+	rois, err := c.rank(1, 1)
+	if err != nil {
+		return err
+	}
+	c.set(0, c.elem(0), Shape{rois[0], in[1], Known(c.n.Int("output_height", 1)), Known(c.n.Int("output_width", 1))})
+	return nil
+}
+
+// inferCompress: how many elements are kept depends on data.
+func inferCompress(c *nodeInference) error {
+	c.set(0, c.elem(0), nil)
+	in, err := c.rank(0, 1)
+	if err != nil {
+		return err
+	}
+	out := Shape{Unknown}
+	if c.n.Attr("axis") != nil {
+		at, err := c.axis(c.n.Int("axis", 0), len(in))
+		if err != nil {
+			return err
+		}
+		out = slices.Clone(in)
+		out[at] = Unknown
 	}
 	c.set(0, c.elem(0), out)
 	return nil

@@ -83,6 +83,7 @@ var definitions = map[string][]definition{
 	"ReduceSum":          {{13, axesToInput}},
 	"ReduceSumSquare":    {{18, axesToInput}},
 	"Resize":             {{11, resizeAddRegion}, {13, resizeCheckMode}},
+	"RoiAlign":           {{16, keepRoiPixels}},
 	"Scan":               {{9, refuse("its batch dimension went away")}},
 	"Scatter":            {{11, rename("ScatterElements")}},
 	"Slice":              {{10, attrsToInputs(intsInput("starts", 1), intsInput("ends", 2), intsInput("axes", 3))}},
@@ -310,6 +311,12 @@ func oneAxis(_ *upgrade, n *onnx.Node) error {
 	n.Op, n.Attrs = "Reshape", nil
 	n.SetInput(0, rows)
 	n.SetInput(1, shape)
+	return nil
+}
+
+// keepRoiPixels: the default of RoiAlign became half_pixel.
+func keepRoiPixels(_ *upgrade, n *onnx.Node) error {
+	n.SetAttr("coordinate_transformation_mode", "output_half_pixel")
 	return nil
 }
 
