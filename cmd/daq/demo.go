@@ -90,7 +90,7 @@ func demo(ctx context.Context, t *terminal, dir string, overwrite bool) error {
 		return err
 	}
 	if err := saveReport(at("report.html"), report.Page{
-		Network: "EDSR (built-in, 8 blocks of 32 channels, x2)", Report: r, Layers: inspect.Model(q.Model).Convolutions,
+		Network: "EDSR (built-in, 8 blocks of 32 channels, x2)", Report: r, Layers: inspect.Model(ctx, q.Model).Convolutions,
 		FloatBytes: fileBytes(floatPath), QuantizedBytes: fileBytes(quantizedPath),
 		Elapsed: time.Since(validating), Version: converter.Version,
 	}); err != nil {
@@ -114,7 +114,7 @@ func demo(ctx context.Context, t *terminal, dir string, overwrite bool) error {
 	}
 	before, after := fileBytes(floatPath), fileBytes(quantizedPath)
 	fmt.Fprintf(t.out, "\n%d of %d convolutions in %d bits; file %s, float %s (%.1fx smaller); %.1f s\n\nin %s:\n",
-		q.Done.Convolutions, len(inspect.Model(float).Convolutions), demoBits,
+		q.Done.Convolutions, len(inspect.Model(ctx, float).Convolutions), demoBits,
 		report.Bytes(after), report.Bytes(before), float64(before)/float64(max(after, 1)), time.Since(start).Seconds(), dir)
 	return t.table(func(w io.Writer) {
 		for _, l := range [][2]string{

@@ -16,8 +16,8 @@ type inputFlags struct {
 }
 
 func (f *inputFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.inputRange, "input-range", "auto", "value of white at the network's input: auto, 1 or 255")
-	flags.IntVar(&f.enlarge, "enlarge", 0, "bicubic enlargement in front of a network that does not enlarge itself, such as VDSR (default 2)")
+	flags.StringVar(&f.inputRange, "input-range", "auto", "`value` of white at the network's input: auto, 1 or 255")
+	flags.IntVar(&f.enlarge, "enlarge", 0, "bicubic `factor` in front of a network that does not enlarge itself, such as VDSR (default 2)")
 }
 
 func (f *inputFlags) input() (calib.Input, error) {
@@ -43,7 +43,7 @@ const maxEnlarge = 16
 type layerFlags struct{ layers, include, exclude string }
 
 func (f *layerFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.layers, "layers", "body", "convolutions to quantize: body (those of residual and dense blocks) or all")
+	flags.StringVar(&f.layers, "layers", "body", "`which` convolutions to quantize: body (those of residual and dense blocks) or all")
 	flags.StringVar(&f.include, "include", "", "instead: every convolution whose name matches this regular `expression`")
 	flags.StringVar(&f.exclude, "exclude", "", "and of these not the ones whose name matches this regular `expression`")
 }
@@ -80,7 +80,7 @@ type calibFlags struct {
 
 func (f *calibFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.dir, "calib", "", "`folder` of pictures like those the network will see, at low resolution; 5 to 20 do")
-	flags.IntVar(&f.downscale, "downscale", 1, "make low-resolution pictures from large ones: shrink them bicubically by this factor")
+	flags.IntVar(&f.downscale, "downscale", 1, "make low-resolution pictures from large ones: shrink them bicubically by this `factor`")
 }
 
 // dataset opens the folder; nil when none is given.

@@ -25,7 +25,7 @@ are. The names of convolutions are those that --include and --exclude match.`,
   daq inspect edsr_4bit.onnx --text | less`,
 		Args:                  arguments("FILE.onnx"),
 		DisableFlagsInUseLine: true,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if asJSON && asText {
 				return usagef("--json and --text are two forms: choose one")
 			}
@@ -37,7 +37,7 @@ are. The names of convolutions are those that --include and --exclude match.`,
 				_, err := fmt.Fprint(t.out, m.Text())
 				return err
 			}
-			s := inspect.Model(m)
+			s := inspect.Model(cmd.Context(), m)
 			if asJSON {
 				return t.json(struct {
 					File      string `json:"file"`
@@ -70,7 +70,7 @@ func printSummary(t *terminal, path string, s *inspect.Summary) error {
 		fmt.Fprintf(w, "operators\t%s\n", joined(s.Operators, func(c inspect.Count) string { return fmt.Sprintf("%d %s", c.Count, c.Operator) }, ", "))
 		fmt.Fprintf(w, "parameters\t%d (%s)\n", s.Parameters, joined(s.Bytes, func(b inspect.TypeBytes) string { return fmt.Sprintf("%s %s", b.Type, report.Bytes(b.Bytes)) }, ", "))
 		for i, p := range s.Metadata {
-			fmt.Fprintf(w, "%s\t%s = %s\n", map[bool]string{true: "metadata"}[i == 0], p.Key, oneLine(fmt.Errorf("%s", p.Value)))
+			fmt.Fprintf(w, "%s\t%s = %s\n", map[bool]string{true: "metadata"}[i == 0], p.Key, oneLine(p.Value))
 		}
 	})
 	if err != nil || len(s.Convolutions) == 0 {

@@ -40,18 +40,18 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "daq: %s\n", oneLine(err))
+		fmt.Fprintf(stderr, "daq: %s\n", oneLine(err.Error()))
 		return exitUsage
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "daq: interrupted")
 	default:
-		fmt.Fprintf(stderr, "daq: %s\n", oneLine(err))
+		fmt.Fprintf(stderr, "daq: %s\n", oneLine(err.Error()))
 	}
 	return exitFailed
 }
 
-func oneLine(err error) string {
-	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+func oneLine(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
 // output remembers that writing failed, so that a full disk behind a redirection
@@ -78,6 +78,7 @@ const firstSteps = `  daq demo -o demo                                        tr
   daq validate edsr.onnx edsr_4bit.onnx --data Set5 --html report.html`
 
 func newRoot(t *terminal) *cobra.Command {
+	cobra.EnableCommandSorting = false // the order of a first use
 	root := &cobra.Command{
 		Use:           "daq",
 		Short:         "Super-resolution networks of 2 to 8 bits, without training",
@@ -96,7 +97,7 @@ func newRoot(t *terminal) *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
-	flags.IntVar(&t.threads, "threads", 0, "worker threads; 0 is one for each processor")
+	flags.IntVar(&t.threads, "threads", 0, "`number` of worker threads; 0 is one for each processor")
 	flags.BoolVarP(&t.quiet, "quiet", "q", false, "no progress bars and no notes")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if t.threads < 0 || t.threads > maxThreads {
@@ -107,6 +108,7 @@ func newRoot(t *terminal) *cobra.Command {
 	root.AddCommand(
 		newQuantize(t), newValidate(t), newUpscale(t), newCalibrate(t), newInspect(t), newDemo(t), newVersion(t),
 	)
+	root.SetHelpCommand(newHelp(root))
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("daq {{.Version}}\n")
 	root.SetHelpTemplate(helpTemplate)
@@ -122,6 +124,26 @@ func newRoot(t *terminal) *cobra.Command {
 		return usagef("%v", err)
 	})
 	return root
+}
+
+// newHelp replaces cobra's, which takes any word for a topic.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:                   "help COMMAND",
+		Short:                 "Show the help of a command",
+		Example:               "  daq help quantize",
+		Hidden:                true,
+		DisableFlagsInUseLine: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("unknown command %q: %s", args[0], didYouMean(root, args[0], "", root))
+			}
+			cmd.InitDefaultHelpFlag() // as if it were executed
+			cmd.InitDefaultVersionFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 const maxThreads = 1024

@@ -55,11 +55,14 @@ func (t *terminal) progress(silent bool) (converter.Progress, func()) {
 	clear := func() {
 		if bar != nil {
 			bar.Clear()
-			bar.Exit()
+			bar = nil
 		}
 	}
 	return func(name string, done, total int) {
-		if name != stage {
+		if total < 2 {
+			return // over before anyone could look
+		}
+		if name != stage || bar == nil {
 			clear()
 			stage = name
 			bar = progressbar.NewOptions(total,
@@ -69,7 +72,6 @@ func (t *terminal) progress(silent bool) (converter.Progress, func()) {
 				progressbar.OptionShowCount(),
 				progressbar.OptionSetPredictTime(true),
 				progressbar.OptionThrottle(100*time.Millisecond),
-				progressbar.OptionClearOnFinish(),
 				progressbar.OptionSetRenderBlankState(true),
 			)
 		}

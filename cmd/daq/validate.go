@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strings"
 	"time"
@@ -67,6 +68,9 @@ func (f *validateFlags) run(ctx context.Context, t *terminal, floatPath, quantiz
 	if f.data == "" {
 		return usagef("--data DIR is missing: give a folder of pictures")
 	}
+	if math.IsNaN(f.minPSNR) || math.IsNaN(f.maxDrop) {
+		return usagef("--min-psnr and --max-drop are numbers of dB")
+	}
 	in, err := f.input.input()
 	if err != nil {
 		return err
@@ -94,7 +98,7 @@ func (f *validateFlags) run(ctx context.Context, t *terminal, floatPath, quantiz
 	done()
 	if f.html != "" {
 		p := report.Page{
-			Network: networkName(floatPath), Report: r, Layers: inspect.Model(quantized).Convolutions,
+			Network: networkName(floatPath), Report: r, Layers: inspect.Model(ctx, quantized).Convolutions,
 			FloatBytes: fileBytes(floatPath), QuantizedBytes: fileBytes(quantizedPath),
 			Elapsed: time.Since(start), Version: converter.Version,
 		}

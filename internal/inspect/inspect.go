@@ -4,6 +4,7 @@ package inspect
 
 import (
 	"cmp"
+	"context"
 	"math/bits"
 	"slices"
 
@@ -62,7 +63,7 @@ type Convolution struct {
 	Name           string  `json:"name"`
 	Operator       string  `json:"operator"`
 	Weights        []int64 `json:"weights"`                   // shape, nil when not known
-	Body           bool    `json:"body"`                      // float: quantized by default, see passes.Layers
+	Body           bool    `json:"body"`                      // in a float network: quantized by default, see passes.Layers
 	WeightBits     int     `json:"weight_bits,omitempty"`     // of the codes, 0 for float
 	ActivationBits int     `json:"activation_bits,omitempty"` // of the codes of its input, 0 for float
 
@@ -75,7 +76,7 @@ type Convolution struct {
 func (c Convolution) Quantized() bool { return c.WeightBits > 0 || c.ActivationBits > 0 }
 
 // Model summarizes m, which is not changed.
-func Model(m *onnx.Model) *Summary {
+func Model(ctx context.Context, m *onnx.Model) *Summary {
 	s := &Summary{
 		IRVersion: m.IRVersion,
 		Producer:  m.Producer,
@@ -113,7 +114,13 @@ func Model(m *onnx.Model) *Summary {
 	slices.SortFunc(s.Bytes, func(a, b TypeBytes) int {
 		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Type, b.Type))
 	})
-	s.Convolutions = convolutions(m)
+	s.Convolutions = convolutions(m.Graph)
+	if !s.Quantized() {
+		body := bodyNames(ctx, m)
+		for i, c := range s.Convolutions {
+			s.Convolutions[i].Body = body[c.Name]
+		}
+	}
 	return s
 }
 
@@ -136,14 +143,13 @@ func count(g *onnx.Graph, operators map[string]int, types map[onnx.DataType]int6
 }
 
 // convolutions lists those of the main graph.
-func convolutions(m *onnx.Model) []Convolution {
-	body := bodyNames(m)
+func convolutions(g *onnx.Graph) []Convolution {
 	list := []Convolution{}
-	for _, n := range m.Graph.Nodes {
+	for _, n := range g.Nodes {
 		if !n.Is("Conv", "ConvTranspose") {
 			continue
 		}
-		c := Convolution{Name: n.Label(), Operator: n.Op, Body: body[n.Label()]}
+		c := Convolution{Name: n.Label(), Operator: n.Op}
 		if w := n.Input(1); w != nil {
 			c.Weights, _ = w.Type.Shape.Ints()
 			if w.Const != nil {
@@ -157,14 +163,15 @@ func convolutions(m *onnx.Model) []Convolution {
 	return list
 }
 
-// bodyNames returns the convolutions that are quantized by default. A network
-// that cannot be analysed, or has none, gives none.
-func bodyNames(m *onnx.Model) map[string]bool {
-	float := m.Clone()
-	if err := onnx.Infer(float); err != nil {
+// bodyNames returns the convolutions that are quantized by default, which are
+// chosen in the simplified network. A network that cannot be analysed, or has no
+// body, gives none.
+func bodyNames(ctx context.Context, m *onnx.Model) map[string]bool {
+	simple := m.Clone()
+	if _, err := passes.Simplify(ctx, simple); err != nil {
 		return nil
 	}
-	body, err := passes.Select(float.Graph, passes.Layers{})
+	body, err := passes.Select(simple.Graph, passes.Layers{})
 	if err != nil {
 		return nil
 	}
