@@ -92,16 +92,16 @@ func binary(pairsOf func(s *site) []pair) prepare {
 }
 
 // outputOf2 makes output 0 in the memory of one of the first two inputs if
-// that has the shape of the output, dies and is not read twice.
+// that has the shape of the output and dies here.
 func (c *call) outputOf2(typ onnx.DataType, shape []int) (*Tensor, error) {
-	for j := range 2 {
-		if slices.Equal(c.in[j].Shape, shape) && c.in[0] != c.in[1] {
-			if t := c.in[j]; c.dies[j] && t.mem != nil && t.mem.refs == 1 {
-				return c.newOver(0, j, typ, shape)
-			}
-		}
+	j := 0
+	if !c.dies[0] || !slices.Equal(c.in[0].Shape, shape) {
+		j = 1
 	}
-	return c.new(0, typ, shape)
+	if !slices.Equal(c.in[j].Shape, shape) {
+		return c.new(0, typ, shape)
+	}
+	return c.newOver(0, j, typ, shape)
 }
 
 func (c *call) binary(pairs []pair, a, b *Tensor, output func(onnx.DataType, []int) (*Tensor, error)) error {

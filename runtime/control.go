@@ -122,6 +122,9 @@ func loopOp(s *site) (kernel, error) {
 		}
 		scans := make([][]*Tensor, len(body.outputs)-1-carried)
 		for i := int64(0); i < trips && running; i++ {
+			if err := c.ctx.Err(); err != nil {
+				return err
+			}
 			args := []*Tensor{{Type: onnx.Int64, Shape: []int{}, Data: []int64{i}}, {Type: onnx.Bool, Shape: []int{}, Data: []bool{running}}}
 			results, err := c.run.plan(body, slices.Concat(args, state, c.in[first:first+len(body.captures)]))
 			if err != nil {
@@ -138,7 +141,12 @@ func loopOp(s *site) (kernel, error) {
 				state[k] = results[1+k]
 			}
 			for k := range scans {
-				scans[k] = append(scans[k], results[1+carried+k])
+				t := results[1+carried+k]
+				scans[k] = append(scans[k], t)
+				// Views cost nothing until they are stacked: count them now.
+				if need := int64(len(scans[k])) * int64(max(t.Len()*entryBytes(t.Type), 64)); need > c.arena.limit {
+					return fmt.Errorf("%d iterations make output %d larger than the limit of %s", len(scans[k]), carried+k, byteCount(c.arena.limit))
+				}
 			}
 		}
 		c.give(0, state)

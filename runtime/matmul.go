@@ -386,7 +386,7 @@ func (c *call) contract(a, b labelled, needed []rune) (labelled, error) {
 	inner := *c
 	inner.arena = &arena{limit: c.arena.limit - c.arena.inUse}
 	err = inner.matMul(x, y, func(typ onnx.DataType, shape []int) (_ *Tensor, err error) {
-		t, err = New(typ, shape...)
+		t, err = inner.arena.tensor(typ, shape)
 		return t, err
 	})
 	if err != nil {

@@ -117,8 +117,11 @@ func concat(s *site) (kernel, error) {
 
 func split(s *site) (kernel, error) {
 	axis, attribute, count := int(s.Int("axis", 0)), s.ints("split"), int(s.Int("num_outputs", 0))
-	if count <= 0 {
+	if count == 0 {
 		count = len(s.Outputs)
+	}
+	if count != len(s.Outputs) {
+		return nil, fmt.Errorf("num_outputs is %d for %d outputs", count, len(s.Outputs))
 	}
 	return func(c *call) error {
 		in, err := c.need(0)

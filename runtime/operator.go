@@ -174,11 +174,17 @@ func (c *call) scratch(typ onnx.DataType, shape ...int) (*Tensor, error) {
 func (c *call) release(t *Tensor) { c.arena.release(t) }
 
 // newOver makes output i in the memory of input j if nobody else reads that,
-// and as new does otherwise. The kernel must read each element before it
-// writes it.
+// this node as another of its inputs included, and as new does otherwise. The
+// kernel must read each element before it writes it.
 func (c *call) newOver(i, j int, typ onnx.DataType, shape []int) (*Tensor, error) {
 	t := c.in[j]
-	if !c.dies[j] || t.mem == nil || t.mem.refs != 1 || entryBytes(typ) != entryBytes(t.Type) || product(shape) != t.Len() {
+	readers := 0
+	for _, other := range c.in {
+		if other == t {
+			readers++
+		}
+	}
+	if readers > 1 || !c.dies[j] || t.mem == nil || t.mem.refs != 1 || entryBytes(typ) != entryBytes(t.Type) || product(shape) != t.Len() {
 		return c.new(i, typ, shape)
 	}
 	n := t.Len() * entryBytes(typ)
