@@ -47,6 +47,8 @@ type watched struct {
 
 type step struct {
 	name   string // of the node, for messages
+	node   string // its label
+	op     string // its operator, for profiles
 	kernel kernel
 	halves bool
 	in     []source
@@ -327,7 +329,7 @@ func (b *builder) node(n *onnx.Node) error {
 	if err != nil {
 		return err
 	}
-	st := step{name: n.String(), kernel: k, halves: op.halves}
+	st := step{name: n.String(), node: n.Label(), op: operatorName(n), kernel: k, halves: op.halves}
 	for i, v := range slices.Concat(n.Inputs, s.captured) {
 		src := source{slot: -1}
 		if v != nil && (i >= len(s.taken) || !s.taken[i]) {

@@ -57,12 +57,16 @@ func names(list []declared) []string {
 // only during the call, and an error of watch ends the run with that error. The
 // outputs belong to the caller. Errors name the input or node they come from.
 func (p *Program) Run(ctx context.Context, inputs map[string]*Tensor, watch func(name string, t *Tensor) error) (map[string]*Tensor, error) {
+	return p.run(ctx, inputs, watch, nil)
+}
+
+func (p *Program) run(ctx context.Context, inputs map[string]*Tensor, watch func(name string, t *Tensor) error, clock *clock) (map[string]*Tensor, error) {
 	args, err := p.arguments(inputs)
 	if err != nil {
 		return nil, err
 	}
 	a := p.takeArena()
-	r := &run{ctx: ctx, workers: p.workers, arena: a, watch: watch}
+	r := &run{ctx: ctx, workers: p.workers, arena: a, watch: watch, clock: clock}
 	results, err := r.plan(p.plan, args)
 	defer p.giveArena(a)
 	if err != nil {
@@ -151,6 +155,7 @@ type run struct {
 	workers *kernels.Workers
 	arena   *arena
 	watch   func(name string, t *Tensor) error
+	clock   *clock // nil unless the run is profiled
 }
 
 // plan executes a plan. args are the inputs and captures; they stay the
@@ -167,7 +172,7 @@ func (r *run) plan(p *plan, args []*Tensor) ([]*Tensor, error) {
 		r.arena.release(values[slot])
 	}
 	for i := range p.steps {
-		if err := r.step(&p.steps[i], values); err != nil {
+		if err := r.timed(p, i, values); err != nil {
 			return nil, err
 		}
 	}
