@@ -106,9 +106,10 @@ func TestDeterministic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	planned, p := encode(QuantizeOptions{Plan: plan})
+	_, p := encode(QuantizeOptions{Plan: plan})
 	p.Model.SetMeta(metaImages, q.Model.Meta(metaImages)) // the one thing a plan does not know
-	if planned, err = p.Model.Encode(); err != nil {
+	planned, err := p.Model.Encode()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(one, planned) {
