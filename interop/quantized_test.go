@@ -31,11 +31,15 @@ import (
 // float rounding.
 func TestInteropQuantized(t *testing.T) {
 	python := testenv.Python(t)
-	for _, name := range []string{"EDSR_x2", "SRResNet_x4", "RDN_x2"} {
-		for _, o := range []converter.QuantizeOptions{
-			settings(2, passes.Paper), settings(3, passes.Paper), settings(4, passes.Paper), settings(8, passes.Paper),
-			settings(4, passes.Calibrated), lowOpset(4), lowOpset(2), sigma(4, 8),
-		} {
+	widths := []converter.QuantizeOptions{
+		settings(2, passes.Paper), settings(3, passes.Paper), settings(4, passes.Paper), settings(8, passes.Paper),
+		settings(4, passes.Calibrated),
+	}
+	forms := []converter.QuantizeOptions{lowOpset(4), lowOpset(2), sigma(4, 8)}
+	for name, options := range map[string][]converter.QuantizeOptions{
+		"EDSR_x2": append(forms, widths...), "SRResNet_x4": widths, "RDN_x2": widths,
+	} {
+		for _, o := range options {
 			title := fmt.Sprintf("%s/%d bits %s opset %d sigma %d", name, o.WeightBits, o.Rule, o.Opset, o.SigmaBits)
 			t.Run(title, func(t *testing.T) { compareQuantized(t, python, testenv.ModelNamed(t, name), o) })
 		}
