@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/runtime/kernels"
 )
 
 // Operators of two or more tensors that broadcast against each other.
@@ -132,101 +133,60 @@ func (c *call) binary(pairs []pair, a, b *Tensor, output func(onnx.DataType, []i
 func arithmetic(op string) func(*site) []pair {
 	return func(*site) []pair {
 		return []pair{
-			same(floatLoop[float32](op)), same(floatLoop[float64](op)),
+			same(rowLoops[op]), same(floatLoop[float64](op)),
 			same(intLoop[int32](op)), same(intLoop[int64](op)), same(intLoop[int8](op)), same(intLoop[int16](op)),
 			same(intLoop[uint8](op)), same(intLoop[uint16](op)), same(intLoop[uint32](op)), same(intLoop[uint64](op)),
 		}
 	}
 }
 
-// floatLoop has the four operations spelled out for the three ways in which
-// operands repeat: these loops are where element-wise time goes.
 func floatLoop[T float32 | float64](op string) loop2[T, T] {
 	switch op {
 	case "Add":
-		return func(dst, a, b []T, sa, sb int) {
-			switch {
-			case sa == 1 && sb == 1:
-				a, b = a[:len(dst)], b[:len(dst)]
-				for i := range dst {
-					dst[i] = a[i] + b[i]
-				}
-			case sa == 1:
-				y := b[0]
-				for i, x := range a[:len(dst)] {
-					dst[i] = x + y
-				}
-			default:
-				x := a[0]
-				for i := range dst {
-					dst[i] = x + b[i*sb]
-				}
-			}
-		}
+		return each2(func(a, b T) T { return a + b })
 	case "Sub":
-		return func(dst, a, b []T, sa, sb int) {
-			switch {
-			case sa == 1 && sb == 1:
-				a, b = a[:len(dst)], b[:len(dst)]
-				for i := range dst {
-					dst[i] = a[i] - b[i]
-				}
-			case sa == 1:
-				y := b[0]
-				for i, x := range a[:len(dst)] {
-					dst[i] = x - y
-				}
-			default:
-				x := a[0]
-				for i := range dst {
-					dst[i] = x - b[i*sb]
-				}
-			}
-		}
+		return each2(func(a, b T) T { return a - b })
 	case "Mul":
-		return func(dst, a, b []T, sa, sb int) {
-			switch {
-			case sa == 1 && sb == 1:
-				a, b = a[:len(dst)], b[:len(dst)]
-				for i := range dst {
-					dst[i] = a[i] * b[i]
-				}
-			case sa == 1:
-				y := b[0]
-				for i, x := range a[:len(dst)] {
-					dst[i] = x * y
-				}
-			default:
-				x := a[0]
-				for i := range dst {
-					dst[i] = x * b[i*sb]
-				}
-			}
-		}
+		return each2(func(a, b T) T { return a * b })
 	case "Div":
-		return func(dst, a, b []T, sa, sb int) {
-			switch {
-			case sa == 1 && sb == 1:
-				a, b = a[:len(dst)], b[:len(dst)]
-				for i := range dst {
-					dst[i] = a[i] / b[i]
-				}
-			case sa == 1:
-				y := b[0]
-				for i, x := range a[:len(dst)] {
-					dst[i] = x / y
-				}
-			default:
-				x := a[0]
-				for i := range dst {
-					dst[i] = x / b[i*sb]
-				}
-			}
-		}
+		return each2(func(a, b T) T { return a / b })
 	case "Max": // NaN wins, as in NumPy
 		return each2(func(a, b T) T { return max(a, b) })
 	}
 	return each2(func(a, b T) T { return min(a, b) })
+}
+
+// rowLoop is a floatLoop by the kernels, with the same operation for operands
+// the other way round. Where both are rows, otherwise does it unless nil.
+func rowLoop(op, reversed kernels.Op, otherwise loop2[float32, float32]) loop2[float32, float32] {
+	return func(dst, a, b []float32, sa, sb int) {
+		switch {
+		case sa == 1 && sb == 1 && otherwise == nil:
+			kernels.Row(op, dst, a, b)
+		case sa == 1 && sb == 1:
+			otherwise(dst, a, b, sa, sb)
+		case sa == 1:
+			kernels.RowOne(op, dst, a, b[0])
+		case sb == 1:
+			kernels.RowOne(reversed, dst, b, a[0])
+		default:
+			var one [1]float32
+			kernels.RowOne(op, one[:], a[:1], b[0])
+			for i := range dst {
+				dst[i] = one[0]
+			}
+		}
+	}
+}
+
+// rowLoops are the operations that the kernels have.
+var rowLoops = map[string]loop2[float32, float32]{
+	"Add": rowLoop(kernels.Add, kernels.Add, nil),
+	"Sub": rowLoop(kernels.Sub, kernels.SubFrom, nil),
+	"Mul": rowLoop(kernels.Mul, kernels.Mul, nil),
+	"Div": rowLoop(kernels.Div, kernels.DivInto, nil),
+	"Max": rowLoop(kernels.Max, kernels.Max, floatLoop[float32]("Max")),
+	"Min": rowLoop(kernels.Min, kernels.Min, floatLoop[float32]("Min")),
 }
 
 func intLoop[T int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64](op string) loop2[T, T] {
@@ -343,8 +303,19 @@ func toFloat64(t *Tensor) *Tensor {
 
 func prelu(*site) []pair {
 	return []pair{
-		same(preluLoop[float32]), same(preluLoop[float64]),
+		same(preluRow), same(preluLoop[float64]),
 		same(preluLoop[int32]), same(preluLoop[int64]), same(preluLoop[uint32]), same(preluLoop[uint64]),
+	}
+}
+
+func preluRow(dst, a, b []float32, sa, sb int) {
+	switch {
+	case sa == 1 && sb == 1:
+		kernels.Row(kernels.Leaky, dst, a, b)
+	case sa == 1:
+		kernels.RowOne(kernels.Leaky, dst, a, b[0])
+	default:
+		preluLoop(dst, a, b, sa, sb)
 	}
 }
 

@@ -82,6 +82,17 @@ func Compile(m *onnx.Model, o Options) (p *Program, err error) {
 	if err := m.Graph.Sort(); err != nil {
 		return nil, err
 	}
+	p = &Program{maxBytes: o.MaxBytes}
+	for _, v := range m.Graph.Inputs {
+		if v.Const == nil {
+			p.inputs = append(p.inputs, declared{v.Name, v.Type})
+		}
+	}
+	for _, v := range m.Graph.Outputs {
+		p.outputs = append(p.outputs, declared{v.Name, v.Type})
+	}
+	// What cannot be inferred is not fused, and a mistake shows when running.
+	_ = onnx.Infer(m)
 	if o.Threads <= 0 {
 		o.Threads = goruntime.GOMAXPROCS(0)
 	}
@@ -92,23 +103,14 @@ func Compile(m *onnx.Model, o Options) (p *Program, err error) {
 	if err := c.supported(m.Graph); err != nil {
 		return nil, err
 	}
-	plan, err := c.graph(m.Graph, nil)
-	if err != nil {
+	p.workers = c.workers
+	if p.plan, err = c.graph(m.Graph, nil); err != nil {
 		return nil, err
 	}
 	for _, name := range o.Observe {
 		if !c.seen[name] {
 			return nil, fmt.Errorf("observe: the model has no tensor %q", name)
 		}
-	}
-	p = &Program{plan: plan, workers: c.workers, maxBytes: o.MaxBytes}
-	for _, v := range m.Graph.Inputs {
-		if v.Const == nil {
-			p.inputs = append(p.inputs, declared{v.Name, v.Type})
-		}
-	}
-	for _, v := range m.Graph.Outputs {
-		p.outputs = append(p.outputs, declared{v.Name, v.Type})
 	}
 	return p, nil
 }
@@ -184,11 +186,25 @@ func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 		}
 	}
 	needed := b.needed()
+	var nodes []*onnx.Node // that are executed in a run
 	for _, n := range g.Nodes {
 		if !needed[n] {
 			continue
 		}
-		if err := b.node(n); err != nil {
+		folded, err := b.fold(n)
+		if err != nil {
+			return nil, fmt.Errorf("node %s: %w", n, err)
+		}
+		if !folded {
+			nodes = append(nodes, n)
+		}
+	}
+	groups, inside := b.fuse(nodes)
+	for _, n := range nodes {
+		if inside[n] {
+			continue
+		}
+		if err := b.node(n, groups[n]); err != nil {
 			return nil, fmt.Errorf("node %s: %w", n, err)
 		}
 	}
@@ -302,38 +318,90 @@ func (b *builder) source(v *onnx.Value) (source, error) {
 	return source{slot: slot}, nil
 }
 
-// node adds a step, or executes the node now if it can.
-func (b *builder) node(n *onnx.Node) error {
-	op, ok := lookup(n, b.version(n))
-	if !ok {
-		return fmt.Errorf("operator not supported")
-	}
-	s := &site{Node: n, opset: b.version(n), strict: b.options.Strict, builder: b}
-	constant := len(n.Subgraphs()) == 0 && !n.Is("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+// site returns what an operator needs to know of a node, and whether all its
+// inputs are constants.
+func (b *builder) site(n *onnx.Node) (s *site, constant bool, err error) {
+	s = &site{Node: n, opset: b.version(n), strict: b.options.Strict, builder: b}
+	constant = true
 	for _, v := range n.Inputs {
 		var t *Tensor
 		if v != nil {
-			var err error
 			if t, err = b.constOf(v); err != nil {
-				return err
+				return nil, false, err
 			}
 			constant = constant && t != nil
 		}
 		s.constants = append(s.constants, t)
 	}
-	if constant {
-		return b.fold(s, op)
-	}
 	s.taken = make([]bool, len(n.Inputs))
-	k, err := b.prepare(s, op)
-	if err != nil {
-		return err
+	return s, constant, nil
+}
+
+// fold executes a node now if all its inputs are constants.
+func (b *builder) fold(n *onnx.Node) (done bool, err error) {
+	op, ok := lookup(n, b.version(n))
+	if !ok {
+		return false, fmt.Errorf("operator not supported")
 	}
-	st := step{name: n.String(), node: n.Label(), op: operatorName(n), kernel: k, halves: op.halves}
-	for i, v := range slices.Concat(n.Inputs, s.captured) {
-		src := source{slot: -1}
-		if v != nil && (i >= len(s.taken) || !s.taken[i]) {
-			if src, err = b.source(v); err != nil {
+	s, constant, err := b.site(n)
+	if err != nil || !constant || len(n.Subgraphs()) > 0 ||
+		n.Is("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial") {
+		return false, err
+	}
+	outputs, err := evaluate(context.Background(), s, op, b.workers, b.options.MaxBytes)
+	if err != nil {
+		return false, err
+	}
+	for i, v := range n.Outputs {
+		if v == nil {
+			continue
+		}
+		b.consts[v] = outputs[i]
+		if err := b.watchEarly(v); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// node adds the step of a node, or of the group that ends with it.
+func (b *builder) node(n *onnx.Node, g *group) error {
+	main := n
+	if g != nil && g.conv != nil {
+		main = g.conv
+	}
+	st := step{name: main.String(), node: main.Label(), op: operatorName(main)}
+	var inputs []operand
+	if g == nil || g.conv != nil {
+		op, _ := lookup(main, b.version(main))
+		s, _, err := b.site(main)
+		if err != nil {
+			return err
+		}
+		if g != nil {
+			s.tail = g.tail
+		}
+		if st.kernel, err = b.prepare(s, op); err != nil {
+			return err
+		}
+		st.halves = op.halves
+		for i, v := range slices.Concat(main.Inputs, s.captured) {
+			if i < len(s.taken) && s.taken[i] {
+				v = nil
+			}
+			inputs = append(inputs, operand{value: v})
+		}
+	} else {
+		st.kernel = g.tail.elementwise
+	}
+	if g != nil {
+		inputs = append(inputs, g.tail.operands...)
+	}
+	for _, o := range inputs {
+		src := source{constant: o.constant, slot: -1}
+		if o.value != nil {
+			var err error
+			if src, err = b.source(o.value); err != nil {
 				return err
 			}
 		}
@@ -362,24 +430,6 @@ func (b *builder) prepare(s *site, op operator) (k kernel, err error) {
 		}
 	}()
 	return op.prepare(s)
-}
-
-// fold executes a node whose inputs are all constants.
-func (b *builder) fold(s *site, op operator) error {
-	outputs, err := evaluate(context.Background(), s, op, b.workers, b.options.MaxBytes)
-	if err != nil {
-		return err
-	}
-	for i, v := range s.Outputs {
-		if v == nil {
-			continue
-		}
-		b.consts[v] = outputs[i]
-		if err := b.watchEarly(v); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Eval executes one node, given its opset version and the value of each input

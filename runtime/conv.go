@@ -125,27 +125,35 @@ func (w window) sizes(in, pads []int) ([]int, error) {
 // convolver is a packed convolution of either direction.
 type convolver interface {
 	OutputSize(h, w int) (int, int)
-	Run(c *call, dst, src []float32, n, h, w int) error
+	Run(c *call, dst, src []float32, n, h, w int, tail *kernels.ChainRun) error
 }
 
 type convKernel struct{ *kernels.Conv }
 
-func (k convKernel) Run(c *call, dst, src []float32, n, h, w int) error {
-	return k.Conv.Run(c.ctx, c.workers, dst, src, n, h, w)
+func (k convKernel) Run(c *call, dst, src []float32, n, h, w int, tail *kernels.ChainRun) error {
+	return k.Conv.Run(c.ctx, c.workers, dst, src, n, h, w, tail)
 }
 
 type transposeKernel struct{ *kernels.ConvTranspose }
 
-func (k transposeKernel) Run(c *call, dst, src []float32, n, h, w int) error {
+func (k transposeKernel) Run(c *call, dst, src []float32, n, h, w int, _ *kernels.ChainRun) error {
 	return k.ConvTranspose.Run(c.ctx, c.workers, dst, src, n, h, w)
 }
 
 // conv packs constant weights once. Convolutions of one or two dimensions use
 // the fast kernels, others a plain loop.
 func conv(s *site) (kernel, error) {
-	win, groups, strict := newWindow(s), int(s.Int("group", 1)), s.strict
+	win, groups := newWindow(s), int(s.Int("group", 1))
+	var options []kernels.Option
+	if s.strict {
+		options = append(options, kernels.Strict)
+	}
+	tail, base := s.tail, len(s.Inputs)
+	if tail.startsWithRelu() {
+		options = append(options, kernels.Relu)
+	}
 	pack := func(w *Tensor, b []float32, pads []int, full window) (convolver, error) {
-		k, err := kernels.NewConv(shape2(full, pads, w.Shape[1]*groups, w.Shape[0], groups), w.Data.([]float32), b, strictness(strict)...)
+		k, err := kernels.NewConv(shape2(full, pads, w.Shape[1]*groups, w.Shape[0], groups), w.Data.([]float32), b, options...)
 		return convKernel{k}, err
 	}
 	var packed convolver
@@ -224,15 +232,12 @@ func conv(s *site) (kernel, error) {
 			}
 		}
 		h, wd := plane(in.Shape)
-		return k.Run(c, dst, src, in.Shape[0], h, wd)
+		t, err := tail.bind(c, base, out)
+		if err != nil {
+			return err
+		}
+		return k.Run(c, dst, src, in.Shape[0], h, wd, t)
 	}, nil
-}
-
-func strictness(strict bool) []kernels.Option {
-	if strict {
-		return []kernels.Option{kernels.Strict}
-	}
-	return nil
 }
 
 // constantBias takes input 2, if there is one, and nothing else.
@@ -405,7 +410,7 @@ func convTranspose(s *site) (kernel, error) {
 		if gotH, gotW := k.OutputSize(h, wd); gotH != oh || gotW != ow {
 			return c.transposePlain(out, in, w, b, full, pads, groups)
 		}
-		return k.Run(c, out.Data.([]float32), src, in.Shape[0], h, wd)
+		return k.Run(c, out.Data.([]float32), src, in.Shape[0], h, wd, nil)
 	}, nil
 }
 

@@ -5,19 +5,20 @@ import (
 	"math"
 
 	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/runtime/kernels"
 )
 
 // Element-wise operators. Floats are calculated as ONNX Runtime does, in
 // float32, one rounding for each operation; functions such as Exp are
-// calculated in float64 and rounded once.
+// calculated in float64 and rounded once, Sigmoid by the kernels.
 
 func init() {
 	for op, f := range map[string]func(float64) float64{
 		"Acos": math.Acos, "Acosh": math.Acosh, "Asin": math.Asin, "Asinh": math.Asinh, "Atan": math.Atan, "Atanh": math.Atanh,
 		"Cos": math.Cos, "Cosh": math.Cosh, "Sin": math.Sin, "Sinh": math.Sinh, "Tan": math.Tan, "Tanh": math.Tanh,
-		"Exp": math.Exp, "Log": math.Log, "Erf": math.Erf, "Sigmoid": sigmoid, "Softplus": softplus,
+		"Exp": math.Exp, "Log": math.Log, "Erf": math.Erf, "Softplus": softplus,
 		"Softsign": func(x float64) float64 { return x / (1 + math.Abs(x)) },
-		"Floor":    math.Floor, "Ceil": math.Ceil, "Round": math.RoundToEven,
+		"Ceil":     math.Ceil, "Round": math.RoundToEven,
 		"Mish": func(x float64) float64 { return x * math.Tanh(softplus(x)) },
 	} {
 		register(op, 1, floatFunction(func(*site) func(float64) float64 { return f }))
@@ -36,7 +37,7 @@ func init() {
 		register(op, 1, floatFunction(prepare))
 	}
 	register("Relu", 1, unary(func(*site) loops {
-		return sameLoops(reluLoop[float32], reluLoop[float64], reluLoop[int8], reluLoop[int16], reluLoop[int32], reluLoop[int64])
+		return sameLoops(rowOf(kernels.Max, 0), reluLoop[float64], reluLoop[int8], reluLoop[int16], reluLoop[int32], reluLoop[int64])
 	}))
 	register("Abs", 1, unary(func(*site) loops {
 		return append(sameLoops(absLoop[float32], absLoop[float64], absLoop[int8], absLoop[int16], absLoop[int32], absLoop[int64]),
@@ -49,9 +50,11 @@ func init() {
 		return append(sameLoops(signLoop[float32], signLoop[float64], signLoop[int8], signLoop[int16], signLoop[int32], signLoop[int64]),
 			sameLoop(signLoop[uint8]), sameLoop(signLoop[uint16]), sameLoop(signLoop[uint32]), sameLoop(signLoop[uint64]))
 	}))
-	register("Sqrt", 1, unary(func(*site) loops { return loops{sameLoop(sqrtLoop[float32]), sameLoop(sqrtLoop[float64])} }))
+	register("Sqrt", 1, unary(func(*site) loops { return loops{sameLoop(rowOf(kernels.Sqrt, 0)), sameLoop(sqrtLoop)} }))
 	register("Reciprocal", 1, unary(func(*site) loops { return loops{sameLoop(reciprocalLoop[float32]), sameLoop(reciprocalLoop[float64])} }))
 	register("LeakyRelu", 1, unary(leakyRelu))
+	register("Sigmoid", 1, unary(func(*site) loops { return loops{sameLoop(rowOf(kernels.Sigmoid, 0)), sameLoop(each1(sigmoid))} }))
+	register("Floor", 1, unary(func(*site) loops { return loops{sameLoop(rowOf(kernels.Floor, 0)), sameLoop(each1(math.Floor))} }))
 	register("Not", 1, unary(func(*site) loops { return loops{sameLoop(notLoop)} }))
 	register("BitwiseNot", 18, unary(func(*site) loops {
 		return loops{sameLoop(bitNotLoop[int8]), sameLoop(bitNotLoop[int16]), sameLoop(bitNotLoop[int32]), sameLoop(bitNotLoop[int64]),
@@ -143,13 +146,22 @@ func floatFunction(prepare func(s *site) func(float64) float64) prepare {
 					dst[i] = float32(f(float64(x)))
 				}
 			}),
-			sameLoop(func(dst, src []float64) {
-				for i, x := range src {
-					dst[i] = f(x)
-				}
-			}),
+			sameLoop(each1(f)),
 		}
 	})
+}
+
+// rowOf is an operation of the kernels.
+func rowOf(op kernels.Op, b float32) func(dst, src []float32) {
+	return func(dst, src []float32) { kernels.RowOne(op, dst, src, b) }
+}
+
+func each1(f func(float64) float64) func(dst, src []float64) {
+	return func(dst, src []float64) {
+		for i, x := range src {
+			dst[i] = f(x)
+		}
+	}
 }
 
 func reluLoop[T number](dst, src []T) {
@@ -191,9 +203,9 @@ func signLoop[T number](dst, src []T) {
 
 func copyLoop[T number](dst, src []T) { copy(dst, src) }
 
-func sqrtLoop[T float32 | float64](dst, src []T) {
+func sqrtLoop(dst, src []float64) {
 	for i, x := range src {
-		dst[i] = T(math.Sqrt(float64(x)))
+		dst[i] = math.Sqrt(x)
 	}
 }
 
@@ -225,11 +237,11 @@ func isInf(s *site) loops {
 
 func leakyRelu(s *site) loops {
 	alpha := s.Float("alpha", 0.01)
-	return loops{sameLoop(leakyLoop(alpha)), sameLoop(leakyLoop(float64(alpha)))}
+	return loops{sameLoop(rowOf(kernels.Leaky, alpha)), sameLoop(leakyLoop(float64(alpha)))}
 }
 
-func leakyLoop[T float32 | float64](alpha T) func(dst, src []T) {
-	return func(dst, src []T) {
+func leakyLoop(alpha float64) func(dst, src []float64) {
+	return func(dst, src []float64) {
 		for i, x := range src {
 			if x < 0 {
 				x *= alpha

@@ -73,6 +73,7 @@ type site struct {
 	constants []*Tensor // by input, nil where the value is not known yet
 	taken     []bool    // inputs that execution needs no more
 	captured  []*onnx.Value
+	tail      *tail    // of a convolution: what its step does to the result; operands come after the inputs
 	builder   *builder // of the graph the node is in; nil in Eval
 }
 

@@ -19,10 +19,10 @@ func copyPanelAVX2(rows int, dst *float32, src *float32, offsets *int)
 //go:noescape
 func sumTapsAVX2(blocks int, taps int, w *float32, offsets *int, src *float32, dst *float32, start float32, lo float32)
 
-// addAVX2 is addGo for blocks of 8 elements.
+// rowAVX2 is rowGo for blocks of 8 elements; b is nil where s stands for it.
 //
 //go:noescape
-func addAVX2(blocks int, dst *float32, src *float32)
+func rowAVX2(op int, blocks int, dst *float32, a *float32, b *float32, s float32)
 
 // winoInputAVX2 is winoInputGo; pitch and stride are in bytes.
 //

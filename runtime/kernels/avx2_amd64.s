@@ -264,23 +264,672 @@ tap:
 	VZEROUPPER
 	RET
 
-// func addAVX2(blocks int, dst *float32, src *float32)
-// Requires: AVX
-TEXT ·addAVX2(SB), NOSPLIT, $0-24
-	MOVQ blocks+0(FP), AX
-	MOVQ dst+8(FP), CX
-	MOVQ src+16(FP), DX
+// func rowAVX2(op int, blocks int, dst *float32, a *float32, b *float32, s float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·rowAVX2(SB), NOSPLIT, $0-44
+	MOVQ  op+0(FP), AX
+	MOVQ  blocks+8(FP), CX
+	MOVQ  dst+16(FP), DX
+	MOVQ  a+24(FP), BX
+	MOVQ  b+32(FP), SI
+	TESTQ SI, SI
+	JZ    scalar
+	CMPQ  AX, $0x00
+	JEQ   rowA
+	CMPQ  AX, $0x01
+	JEQ   rowB
+	CMPQ  AX, $0x02
+	JEQ   rowC
+	CMPQ  AX, $0x03
+	JEQ   rowD
+	CMPQ  AX, $0x04
+	JEQ   rowE
+	CMPQ  AX, $0x05
+	JEQ   rowF
+	CMPQ  AX, $0x06
+	JEQ   rowG
+	CMPQ  AX, $0x07
+	JEQ   rowH
+	CMPQ  AX, $0x08
+	JEQ   rowI
+	CMPQ  AX, $0x09
+	JEQ   rowJ
+	CMPQ  AX, $0x0a
+	JEQ   rowK
+	CMPQ  AX, $0x0b
+	JEQ   rowL
+	CMPQ  AX, $0x0c
+	JEQ   rowM
+	CMPQ  AX, $0x0d
+	JEQ   rowN
 
-block:
-	VMOVUPS (CX), Y0
-	VADDPS  (DX), Y0, Y0
-	VMOVUPS Y0, (CX)
+scalar:
+	VBROADCASTSS s+40(FP), Y1
+	CMPQ         AX, $0x00
+	JEQ          oneA
+	CMPQ         AX, $0x01
+	JEQ          oneB
+	CMPQ         AX, $0x02
+	JEQ          oneC
+	CMPQ         AX, $0x03
+	JEQ          oneD
+	CMPQ         AX, $0x04
+	JEQ          oneE
+	CMPQ         AX, $0x05
+	JEQ          oneF
+	CMPQ         AX, $0x06
+	JEQ          oneG
+	CMPQ         AX, $0x07
+	JEQ          oneH
+	CMPQ         AX, $0x08
+	JEQ          oneI
+	CMPQ         AX, $0x09
+	JEQ          oneJ
+	CMPQ         AX, $0x0a
+	JEQ          oneK
+	CMPQ         AX, $0x0b
+	JEQ          oneL
+	CMPQ         AX, $0x0c
+	JEQ          oneM
+	CMPQ         AX, $0x0d
+	JEQ          oneN
+	RET
+
+rowA:
+rowLoopA:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
 	ADDQ    $0x20, DX
-	ADDQ    $0x20, CX
-	DECQ    AX
-	JNZ     block
+	DECQ    CX
+	JNZ     rowLoopA
 	VZEROUPPER
 	RET
+
+oneA:
+oneLoopA:
+	VMOVUPS (BX), Y0
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopA
+	VZEROUPPER
+	RET
+
+rowB:
+rowLoopB:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VSUBPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     rowLoopB
+	VZEROUPPER
+	RET
+
+oneB:
+oneLoopB:
+	VMOVUPS (BX), Y0
+	VSUBPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopB
+	VZEROUPPER
+	RET
+
+rowC:
+rowLoopC:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VSUBPS  Y0, Y1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     rowLoopC
+	VZEROUPPER
+	RET
+
+oneC:
+oneLoopC:
+	VMOVUPS (BX), Y0
+	VSUBPS  Y0, Y1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopC
+	VZEROUPPER
+	RET
+
+rowD:
+rowLoopD:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     rowLoopD
+	VZEROUPPER
+	RET
+
+oneD:
+oneLoopD:
+	VMOVUPS (BX), Y0
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopD
+	VZEROUPPER
+	RET
+
+rowE:
+rowLoopE:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VDIVPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     rowLoopE
+	VZEROUPPER
+	RET
+
+oneE:
+oneLoopE:
+	VMOVUPS (BX), Y0
+	VDIVPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopE
+	VZEROUPPER
+	RET
+
+rowF:
+rowLoopF:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VDIVPS  Y0, Y1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     rowLoopF
+	VZEROUPPER
+	RET
+
+oneF:
+oneLoopF:
+	VMOVUPS (BX), Y0
+	VDIVPS  Y0, Y1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopF
+	VZEROUPPER
+	RET
+
+rowG:
+rowLoopG:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VMAXPS  Y0, Y1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     rowLoopG
+	VZEROUPPER
+	RET
+
+oneG:
+oneLoopG:
+	VMOVUPS (BX), Y0
+	VMAXPS  Y0, Y1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopG
+	VZEROUPPER
+	RET
+
+rowH:
+rowLoopH:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VMINPS  Y0, Y1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     rowLoopH
+	VZEROUPPER
+	RET
+
+oneH:
+oneLoopH:
+	VMOVUPS (BX), Y0
+	VMINPS  Y0, Y1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopH
+	VZEROUPPER
+	RET
+
+rowI:
+	VXORPS Y7, Y7, Y7
+
+rowLoopI:
+	VMOVUPS   (BX), Y0
+	VMOVUPS   (SI), Y1
+	ADDQ      $0x20, SI
+	VMULPS    Y1, Y0, Y2
+	VCMPPS    $0x11, Y7, Y0, Y3
+	VBLENDVPS Y3, Y2, Y0, Y0
+	VMOVUPS   Y0, (DX)
+	ADDQ      $0x20, BX
+	ADDQ      $0x20, DX
+	DECQ      CX
+	JNZ       rowLoopI
+	VZEROUPPER
+	RET
+
+oneI:
+	VXORPS Y7, Y7, Y7
+
+oneLoopI:
+	VMOVUPS   (BX), Y0
+	VMULPS    Y1, Y0, Y2
+	VCMPPS    $0x11, Y7, Y0, Y3
+	VBLENDVPS Y3, Y2, Y0, Y0
+	VMOVUPS   Y0, (DX)
+	ADDQ      $0x20, BX
+	ADDQ      $0x20, DX
+	DECQ      CX
+	JNZ       oneLoopI
+	VZEROUPPER
+	RET
+
+rowJ:
+	VMOVUPS one<>+0(SB), Y7
+
+rowLoopJ:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VCMPPS  $0x1e, Y1, Y0, Y0
+	VANDPS  Y7, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     rowLoopJ
+	VZEROUPPER
+	RET
+
+oneJ:
+	VMOVUPS one<>+0(SB), Y7
+
+oneLoopJ:
+	VMOVUPS (BX), Y0
+	VCMPPS  $0x1e, Y1, Y0, Y0
+	VANDPS  Y7, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopJ
+	VZEROUPPER
+	RET
+
+rowK:
+rowLoopK:
+	VMOVUPS  (BX), Y0
+	VMOVUPS  (SI), Y1
+	ADDQ     $0x20, SI
+	VROUNDPS $0x09, Y0, Y0
+	VMOVUPS  Y0, (DX)
+	ADDQ     $0x20, BX
+	ADDQ     $0x20, DX
+	DECQ     CX
+	JNZ      rowLoopK
+	VZEROUPPER
+	RET
+
+oneK:
+oneLoopK:
+	VMOVUPS  (BX), Y0
+	VROUNDPS $0x09, Y0, Y0
+	VMOVUPS  Y0, (DX)
+	ADDQ     $0x20, BX
+	ADDQ     $0x20, DX
+	DECQ     CX
+	JNZ      oneLoopK
+	VZEROUPPER
+	RET
+
+rowL:
+	VMOVDQU byteMask<>+0(SB), Y7
+
+rowLoopL:
+	VMOVUPS    (BX), Y0
+	VMOVUPS    (SI), Y1
+	ADDQ       $0x20, SI
+	VCVTTPS2DQ Y0, Y0
+	VPAND      Y7, Y0, Y0
+	VCVTDQ2PS  Y0, Y0
+	VMOVUPS    Y0, (DX)
+	ADDQ       $0x20, BX
+	ADDQ       $0x20, DX
+	DECQ       CX
+	JNZ        rowLoopL
+	VZEROUPPER
+	RET
+
+oneL:
+	VMOVDQU byteMask<>+0(SB), Y7
+
+oneLoopL:
+	VMOVUPS    (BX), Y0
+	VCVTTPS2DQ Y0, Y0
+	VPAND      Y7, Y0, Y0
+	VCVTDQ2PS  Y0, Y0
+	VMOVUPS    Y0, (DX)
+	ADDQ       $0x20, BX
+	ADDQ       $0x20, DX
+	DECQ       CX
+	JNZ        oneLoopL
+	VZEROUPPER
+	RET
+
+rowM:
+rowLoopM:
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	ADDQ    $0x20, SI
+	VSQRTPS Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     rowLoopM
+	VZEROUPPER
+	RET
+
+oneM:
+oneLoopM:
+	VMOVUPS (BX), Y0
+	VSQRTPS Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    $0x20, BX
+	ADDQ    $0x20, DX
+	DECQ    CX
+	JNZ     oneLoopM
+	VZEROUPPER
+	RET
+
+rowN:
+	VMOVUPS sigmoidA<>+0(SB), Y7
+	VMOVUPS sigmoidB<>+0(SB), Y8
+	VMOVUPS sigmoidC<>+0(SB), Y9
+	VMOVUPS sigmoidD<>+0(SB), Y10
+	VMOVUPS sigmoidE<>+0(SB), Y11
+	VMOVUPS sigmoidF<>+0(SB), Y12
+	VMOVDQU sigmoidBias<>+0(SB), Y13
+
+rowLoopN:
+	VMOVUPS      (BX), Y0
+	VMOVUPS      (SI), Y1
+	ADDQ         $0x20, SI
+	VXORPS       Y3, Y3, Y3
+	VSUBPS       Y0, Y3, Y0
+	VMINPS       Y0, Y7, Y0
+	VMAXPS       Y0, Y8, Y0
+	VMULPS       Y9, Y0, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS Y10, Y2, Y0
+	VFNMADD231PS Y11, Y2, Y0
+	VMOVUPS      sigmoidP0<>+0(SB), Y3
+	VFMADD213PS  sigmoidP1<>+0(SB), Y0, Y3
+	VFMADD213PS  sigmoidP2<>+0(SB), Y0, Y3
+	VFMADD213PS  sigmoidP3<>+0(SB), Y0, Y3
+	VFMADD213PS  sigmoidP4<>+0(SB), Y0, Y3
+	VFMADD213PS  sigmoidP5<>+0(SB), Y0, Y3
+	VMULPS       Y0, Y0, Y4
+	VADDPS       Y12, Y0, Y0
+	VFMADD231PS  Y3, Y4, Y0
+	VCVTPS2DQ    Y2, Y2
+	VPADDD       Y13, Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y2, Y0, Y0
+	VADDPS       Y12, Y0, Y0
+	VDIVPS       Y0, Y12, Y0
+	VMOVUPS      Y0, (DX)
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
+	DECQ         CX
+	JNZ          rowLoopN
+	VZEROUPPER
+	RET
+
+oneN:
+	VMOVUPS sigmoidA<>+0(SB), Y7
+	VMOVUPS sigmoidB<>+0(SB), Y8
+	VMOVUPS sigmoidC<>+0(SB), Y9
+	VMOVUPS sigmoidD<>+0(SB), Y10
+	VMOVUPS sigmoidE<>+0(SB), Y11
+	VMOVUPS sigmoidF<>+0(SB), Y12
+	VMOVDQU sigmoidBias<>+0(SB), Y13
+
+oneLoopN:
+	VMOVUPS      (BX), Y0
+	VXORPS       Y3, Y3, Y3
+	VSUBPS       Y0, Y3, Y0
+	VMINPS       Y0, Y7, Y0
+	VMAXPS       Y0, Y8, Y0
+	VMULPS       Y9, Y0, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS Y10, Y2, Y0
+	VFNMADD231PS Y11, Y2, Y0
+	VMOVUPS      sigmoidP0<>+0(SB), Y3
+	VFMADD213PS  sigmoidP1<>+0(SB), Y0, Y3
+	VFMADD213PS  sigmoidP2<>+0(SB), Y0, Y3
+	VFMADD213PS  sigmoidP3<>+0(SB), Y0, Y3
+	VFMADD213PS  sigmoidP4<>+0(SB), Y0, Y3
+	VFMADD213PS  sigmoidP5<>+0(SB), Y0, Y3
+	VMULPS       Y0, Y0, Y4
+	VADDPS       Y12, Y0, Y0
+	VFMADD231PS  Y3, Y4, Y0
+	VCVTPS2DQ    Y2, Y2
+	VPADDD       Y13, Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y2, Y0, Y0
+	VADDPS       Y12, Y0, Y0
+	VDIVPS       Y0, Y12, Y0
+	VMOVUPS      Y0, (DX)
+	ADDQ         $0x20, BX
+	ADDQ         $0x20, DX
+	DECQ         CX
+	JNZ          oneLoopN
+	VZEROUPPER
+	RET
+
+DATA one<>+0(SB)/4, $0x3f800000
+DATA one<>+4(SB)/4, $0x3f800000
+DATA one<>+8(SB)/4, $0x3f800000
+DATA one<>+12(SB)/4, $0x3f800000
+DATA one<>+16(SB)/4, $0x3f800000
+DATA one<>+20(SB)/4, $0x3f800000
+DATA one<>+24(SB)/4, $0x3f800000
+DATA one<>+28(SB)/4, $0x3f800000
+GLOBL one<>(SB), RODATA|NOPTR, $32
+
+DATA byteMask<>+0(SB)/4, $0x000000ff
+DATA byteMask<>+4(SB)/4, $0x000000ff
+DATA byteMask<>+8(SB)/4, $0x000000ff
+DATA byteMask<>+12(SB)/4, $0x000000ff
+DATA byteMask<>+16(SB)/4, $0x000000ff
+DATA byteMask<>+20(SB)/4, $0x000000ff
+DATA byteMask<>+24(SB)/4, $0x000000ff
+DATA byteMask<>+28(SB)/4, $0x000000ff
+GLOBL byteMask<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidA<>+0(SB)/4, $0x42b00000
+DATA sigmoidA<>+4(SB)/4, $0x42b00000
+DATA sigmoidA<>+8(SB)/4, $0x42b00000
+DATA sigmoidA<>+12(SB)/4, $0x42b00000
+DATA sigmoidA<>+16(SB)/4, $0x42b00000
+DATA sigmoidA<>+20(SB)/4, $0x42b00000
+DATA sigmoidA<>+24(SB)/4, $0x42b00000
+DATA sigmoidA<>+28(SB)/4, $0x42b00000
+GLOBL sigmoidA<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidB<>+0(SB)/4, $0xc2b00000
+DATA sigmoidB<>+4(SB)/4, $0xc2b00000
+DATA sigmoidB<>+8(SB)/4, $0xc2b00000
+DATA sigmoidB<>+12(SB)/4, $0xc2b00000
+DATA sigmoidB<>+16(SB)/4, $0xc2b00000
+DATA sigmoidB<>+20(SB)/4, $0xc2b00000
+DATA sigmoidB<>+24(SB)/4, $0xc2b00000
+DATA sigmoidB<>+28(SB)/4, $0xc2b00000
+GLOBL sigmoidB<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidC<>+0(SB)/4, $0x3fb8aa3b
+DATA sigmoidC<>+4(SB)/4, $0x3fb8aa3b
+DATA sigmoidC<>+8(SB)/4, $0x3fb8aa3b
+DATA sigmoidC<>+12(SB)/4, $0x3fb8aa3b
+DATA sigmoidC<>+16(SB)/4, $0x3fb8aa3b
+DATA sigmoidC<>+20(SB)/4, $0x3fb8aa3b
+DATA sigmoidC<>+24(SB)/4, $0x3fb8aa3b
+DATA sigmoidC<>+28(SB)/4, $0x3fb8aa3b
+GLOBL sigmoidC<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidD<>+0(SB)/4, $0x3f318000
+DATA sigmoidD<>+4(SB)/4, $0x3f318000
+DATA sigmoidD<>+8(SB)/4, $0x3f318000
+DATA sigmoidD<>+12(SB)/4, $0x3f318000
+DATA sigmoidD<>+16(SB)/4, $0x3f318000
+DATA sigmoidD<>+20(SB)/4, $0x3f318000
+DATA sigmoidD<>+24(SB)/4, $0x3f318000
+DATA sigmoidD<>+28(SB)/4, $0x3f318000
+GLOBL sigmoidD<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidE<>+0(SB)/4, $0xb95e8083
+DATA sigmoidE<>+4(SB)/4, $0xb95e8083
+DATA sigmoidE<>+8(SB)/4, $0xb95e8083
+DATA sigmoidE<>+12(SB)/4, $0xb95e8083
+DATA sigmoidE<>+16(SB)/4, $0xb95e8083
+DATA sigmoidE<>+20(SB)/4, $0xb95e8083
+DATA sigmoidE<>+24(SB)/4, $0xb95e8083
+DATA sigmoidE<>+28(SB)/4, $0xb95e8083
+GLOBL sigmoidE<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidF<>+0(SB)/4, $0x3f800000
+DATA sigmoidF<>+4(SB)/4, $0x3f800000
+DATA sigmoidF<>+8(SB)/4, $0x3f800000
+DATA sigmoidF<>+12(SB)/4, $0x3f800000
+DATA sigmoidF<>+16(SB)/4, $0x3f800000
+DATA sigmoidF<>+20(SB)/4, $0x3f800000
+DATA sigmoidF<>+24(SB)/4, $0x3f800000
+DATA sigmoidF<>+28(SB)/4, $0x3f800000
+GLOBL sigmoidF<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidBias<>+0(SB)/4, $0x0000007f
+DATA sigmoidBias<>+4(SB)/4, $0x0000007f
+DATA sigmoidBias<>+8(SB)/4, $0x0000007f
+DATA sigmoidBias<>+12(SB)/4, $0x0000007f
+DATA sigmoidBias<>+16(SB)/4, $0x0000007f
+DATA sigmoidBias<>+20(SB)/4, $0x0000007f
+DATA sigmoidBias<>+24(SB)/4, $0x0000007f
+DATA sigmoidBias<>+28(SB)/4, $0x0000007f
+GLOBL sigmoidBias<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidP0<>+0(SB)/4, $0x39506967
+DATA sigmoidP0<>+4(SB)/4, $0x39506967
+DATA sigmoidP0<>+8(SB)/4, $0x39506967
+DATA sigmoidP0<>+12(SB)/4, $0x39506967
+DATA sigmoidP0<>+16(SB)/4, $0x39506967
+DATA sigmoidP0<>+20(SB)/4, $0x39506967
+DATA sigmoidP0<>+24(SB)/4, $0x39506967
+DATA sigmoidP0<>+28(SB)/4, $0x39506967
+GLOBL sigmoidP0<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidP1<>+0(SB)/4, $0x3ab743ce
+DATA sigmoidP1<>+4(SB)/4, $0x3ab743ce
+DATA sigmoidP1<>+8(SB)/4, $0x3ab743ce
+DATA sigmoidP1<>+12(SB)/4, $0x3ab743ce
+DATA sigmoidP1<>+16(SB)/4, $0x3ab743ce
+DATA sigmoidP1<>+20(SB)/4, $0x3ab743ce
+DATA sigmoidP1<>+24(SB)/4, $0x3ab743ce
+DATA sigmoidP1<>+28(SB)/4, $0x3ab743ce
+GLOBL sigmoidP1<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidP2<>+0(SB)/4, $0x3c088908
+DATA sigmoidP2<>+4(SB)/4, $0x3c088908
+DATA sigmoidP2<>+8(SB)/4, $0x3c088908
+DATA sigmoidP2<>+12(SB)/4, $0x3c088908
+DATA sigmoidP2<>+16(SB)/4, $0x3c088908
+DATA sigmoidP2<>+20(SB)/4, $0x3c088908
+DATA sigmoidP2<>+24(SB)/4, $0x3c088908
+DATA sigmoidP2<>+28(SB)/4, $0x3c088908
+GLOBL sigmoidP2<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidP3<>+0(SB)/4, $0x3d2aa9c1
+DATA sigmoidP3<>+4(SB)/4, $0x3d2aa9c1
+DATA sigmoidP3<>+8(SB)/4, $0x3d2aa9c1
+DATA sigmoidP3<>+12(SB)/4, $0x3d2aa9c1
+DATA sigmoidP3<>+16(SB)/4, $0x3d2aa9c1
+DATA sigmoidP3<>+20(SB)/4, $0x3d2aa9c1
+DATA sigmoidP3<>+24(SB)/4, $0x3d2aa9c1
+DATA sigmoidP3<>+28(SB)/4, $0x3d2aa9c1
+GLOBL sigmoidP3<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidP4<>+0(SB)/4, $0x3e2aaaaa
+DATA sigmoidP4<>+4(SB)/4, $0x3e2aaaaa
+DATA sigmoidP4<>+8(SB)/4, $0x3e2aaaaa
+DATA sigmoidP4<>+12(SB)/4, $0x3e2aaaaa
+DATA sigmoidP4<>+16(SB)/4, $0x3e2aaaaa
+DATA sigmoidP4<>+20(SB)/4, $0x3e2aaaaa
+DATA sigmoidP4<>+24(SB)/4, $0x3e2aaaaa
+DATA sigmoidP4<>+28(SB)/4, $0x3e2aaaaa
+GLOBL sigmoidP4<>(SB), RODATA|NOPTR, $32
+
+DATA sigmoidP5<>+0(SB)/4, $0x3f000000
+DATA sigmoidP5<>+4(SB)/4, $0x3f000000
+DATA sigmoidP5<>+8(SB)/4, $0x3f000000
+DATA sigmoidP5<>+12(SB)/4, $0x3f000000
+DATA sigmoidP5<>+16(SB)/4, $0x3f000000
+DATA sigmoidP5<>+20(SB)/4, $0x3f000000
+DATA sigmoidP5<>+24(SB)/4, $0x3f000000
+DATA sigmoidP5<>+28(SB)/4, $0x3f000000
+GLOBL sigmoidP5<>(SB), RODATA|NOPTR, $32
 
 DATA four<>+0(SB)/4, $0x40800000
 DATA four<>+4(SB)/4, $0x40800000

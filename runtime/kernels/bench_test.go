@@ -38,17 +38,17 @@ func BenchmarkConv(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				benchmarkRun(b, conv.Run, conv.OutputSize, s.In, s.Out, s.In/s.Groups*s.taps()*s.Out, h, wd, threads, r)
+				benchmarkRun(b, conv, conv.OutputSize, s.In, s.Out, s.In/s.Groups*s.taps()*s.Out, h, wd, threads, r)
 			})
 		}
 	}
 }
 
-func benchmarkRun(b *testing.B, run func(context.Context, *Workers, []float32, []float32, int, int, int) error, size func(int, int) (int, int), in, out, macs, h, wd, threads int, r *rand.Rand) {
+func benchmarkRun(b *testing.B, conv *Conv, size func(int, int) (int, int), in, out, macs, h, wd, threads int, r *rand.Rand) {
 	oh, ow := size(h, wd)
 	src, dst, w := random(r, in*h*wd), make([]float32, out*oh*ow), NewWorkers(threads)
 	for b.Loop() {
-		if err := run(context.Background(), w, dst, src, 1, h, wd); err != nil {
+		if err := conv.Run(context.Background(), w, dst, src, 1, h, wd, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

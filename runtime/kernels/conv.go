@@ -9,10 +9,17 @@ type Conv struct {
 	algorithm
 }
 
-// algorithm computes n images; sizes are already checked. oh, ow are those of
-// the output.
+// algorithm computes images; sizes are already checked.
 type algorithm interface {
-	run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd, oh, ow int) error
+	run(ctx context.Context, w *Workers, t task) error
+}
+
+// task is what one call computes.
+type task struct {
+	dst, src     []float32
+	n            int // images
+	h, w, oh, ow int // sizes of input and output
+	tail         *ChainRun
 }
 
 // NewConv packs weights [Out, In/Groups, kH, kW] and bias [Out], or nil.
@@ -44,13 +51,14 @@ func (c *Conv) OutputSize(h, w int) (int, int) {
 }
 
 // Run convolves n images: src is [n, In, h, wd], dst [n, Out, OutputSize(h, wd)].
-// They must not overlap.
-func (c *Conv) Run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd int) error {
+// They must not overlap. A tail, unless nil, is executed on the outputs while
+// they are in cache; its planes are those of dst, which is its tensor 0.
+func (c *Conv) Run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd int, tail *ChainRun) error {
 	oh, ow := c.OutputSize(h, wd)
 	if err := c.shape.checkImages(dst, src, n, h, wd, oh, ow); err != nil {
 		return err
 	}
-	return c.run(ctx, w, dst, src, n, h, wd, oh, ow)
+	return c.run(ctx, w, task{dst, src, n, h, wd, oh, ow, tail})
 }
 
 // combine joins the options and translates Relu to the lower bound of outputs.

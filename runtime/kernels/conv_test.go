@@ -96,10 +96,28 @@ func testConv(t *testing.T, c convCase, seed uint64, options ...Option) {
 			want[i] = max(v, 0)
 		}
 	}
+	// A tail as networks have it: a slope for each channel, then a residual.
+	planes := c.n * s.Out
+	slopes, residual := random(r, s.Out), random(r, len(want))
+	tail := func(dst []float32) *ChainRun { return nil }
+	if seed%2 == 0 {
+		size := len(want) / planes
+		for i, v := range want {
+			if v < 0 {
+				v *= float64(slopes[i/size%s.Out])
+			}
+			want[i] = v + float64(residual[i])
+		}
+		tail = func(dst []float32) *ChainRun {
+			out, temp := Operand{InTensor, 0}, Operand{InTemp, 0}
+			return &ChainRun{&Chain{[]ChainStep{{Leaky, temp, out, Operand{InValues, 0}}, {Add, out, temp, Operand{InTensor, 1}}}, 1},
+				[][]float32{dst, residual}, [][]float32{slopes}}
+		}
+	}
 	var first []float32
 	for _, threads := range []int{1, 3} {
 		all, dst := guarded(len(want))
-		if err := conv.Run(context.Background(), NewWorkers(threads), dst, src, c.n, c.h, c.w); err != nil {
+		if err := conv.Run(context.Background(), NewWorkers(threads), dst, src, c.n, c.h, c.w, tail(dst)); err != nil {
 			t.Fatal(err)
 		}
 		checkGuard(t, all)
@@ -242,13 +260,13 @@ func TestConvErrors(t *testing.T) {
 	}
 	v := make([]float32, 4*25)
 	ctx := context.Background()
-	if err := conv.Run(ctx, NewWorkers(1), v[1:], v, 1, 5, 5); err == nil {
+	if err := conv.Run(ctx, NewWorkers(1), v[1:], v, 1, 5, 5, nil); err == nil {
 		t.Error("short output accepted")
 	}
-	if err := conv.Run(ctx, NewWorkers(1), v, v[1:], 1, 5, 5); err == nil {
+	if err := conv.Run(ctx, NewWorkers(1), v, v[1:], 1, 5, 5, nil); err == nil {
 		t.Error("short input accepted")
 	}
-	if err := conv.Run(ctx, NewWorkers(1), v, v, 1, 0, 5); err == nil {
+	if err := conv.Run(ctx, NewWorkers(1), v, v, 1, 0, 5, nil); err == nil {
 		t.Error("empty image accepted")
 	}
 }
@@ -262,7 +280,7 @@ func TestConvCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	v := make([]float32, 2*64*64*64)
-	if err := conv.Run(ctx, NewWorkers(2), v[:64*64*64], v[64*64*64:], 1, 64, 64); !errors.Is(err, context.Canceled) {
+	if err := conv.Run(ctx, NewWorkers(2), v[:64*64*64], v[64*64*64:], 1, 64, 64, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
 }

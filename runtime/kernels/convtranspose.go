@@ -32,5 +32,5 @@ func (c *ConvTranspose) Run(ctx context.Context, w *Workers, dst, src []float32,
 	if err := c.shape.checkImages(dst, src, n, h, wd, oh, ow); err != nil {
 		return err
 	}
-	return c.run(ctx, w, dst, src, n, h, wd, oh, ow)
+	return c.run(ctx, w, task{dst, src, n, h, wd, oh, ow, nil})
 }

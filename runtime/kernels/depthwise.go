@@ -22,7 +22,8 @@ const (
 	depthwiseCols = 1024 // output columns of a frame
 )
 
-func (d *depthwise) run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd, oh, ow int) error {
+func (d *depthwise) run(ctx context.Context, w *Workers, t task) error {
+	dst, src, n, h, wd, oh, ow := t.dst, t.src, t.n, t.h, t.w, t.oh, t.ow
 	s := d.shape
 	out, taps := s.Out/s.Groups, s.taps()
 	strips := ceilDiv(oh, depthwiseRows)
@@ -74,6 +75,9 @@ func (d *depthwise) run(ctx context.Context, w *Workers, dst, src []float32, n, 
 					}
 				}
 			}
+		}
+		for o := range out {
+			t.tail.apply(sc, channel*out+o, ((channel*out+o)*oh+y0)*ow, rows*ow)
 		}
 	})
 }

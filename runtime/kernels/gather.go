@@ -28,7 +28,8 @@ func newGather(s ConvShape, weights, bias []float32, lo float32) *gather {
 // slice of weights several times while it is in the second-level cache.
 const gatherPanels = 4
 
-func (g *gather) run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd, oh, ow int) error {
+func (g *gather) run(ctx context.Context, w *Workers, t task) error {
+	dst, src, n, h, wd, oh, ow := t.dst, t.src, t.n, t.h, t.w, t.oh, t.ow
 	s := g.shape
 	in, rows, pixels := s.In/s.Groups, s.Out/s.Groups, oh*ow
 	depth, padded := in*s.taps(), roundUp(rows, mr)
@@ -90,6 +91,9 @@ func (g *gather) run(ctx context.Context, w *Workers, dst, src []float32, n, h, 
 			for r := range rows {
 				copy(out[r*pixels+j:][:min(nr, width-j)], sums[j*padded+r*nr:])
 			}
+		}
+		for r := range rows {
+			t.tail.apply(sc, group*rows+r, (group*rows+r)*pixels+p, width)
 		}
 	})
 }

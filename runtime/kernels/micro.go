@@ -87,14 +87,6 @@ func sumTapsGo(blocks int, w []float32, offsets []int, src, dst []float32, start
 	}
 }
 
-// addGo adds src to dst, element by element.
-func addGo(dst, src []float32) {
-	src = src[:len(dst)]
-	for i := range dst {
-		dst[i] += src[i]
-	}
-}
-
 // Geometry of one call of the Winograd transforms: winoTiles tiles beside each
 // other, read as 6 rows of winoIn floats, written as 4 rows of winoOut floats.
 const (

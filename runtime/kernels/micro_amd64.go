@@ -48,13 +48,30 @@ func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, 
 	sumTapsAVX2(blocks, len(offsets), &w[0], &offsets[0], &src[0], &dst[0], start, lo)
 }
 
-func add(dst, src []float32) {
-	src = src[:len(dst)]
-	if n := len(dst) &^ 7; accelerated && n > 0 {
-		addAVX2(n/8, &dst[0], &src[0])
-		dst, src = dst[n:], src[n:]
+func row(op Op, dst, a, b []float32, s float32) {
+	if !accelerated {
+		rowGo(op, dst, a, b, s)
+		return
 	}
-	addGo(dst, src)
+	whole := len(dst) &^ 7
+	if whole > 0 {
+		var second *float32
+		if b != nil {
+			second = &b[:whole][0]
+		}
+		rowAVX2(int(op), whole/8, &dst[0], &a[:whole][0], second, s)
+	}
+	if whole < len(dst) { // the same instructions for the last few
+		var x, y, z [8]float32
+		copy(x[:], a[whole:])
+		var second *float32
+		if b != nil {
+			copy(y[:], b[whole:])
+			second = &y[0]
+		}
+		rowAVX2(int(op), 1, &z[0], &x[0], second, s)
+		copy(dst[whole:], z[:])
+	}
 }
 
 func winoInput(src []float32, pitch int, dst []float32, stride int) {

@@ -15,7 +15,7 @@ func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, 
 	sumTapsGo(blocks, w, offsets, src, dst, start, lo)
 }
 
-func add(dst, src []float32) { addGo(dst, src) }
+func row(op Op, dst, a, b []float32, s float32) { rowGo(op, dst, a, b, s) }
 
 func winoInput(src []float32, pitch int, dst []float32, stride int) {
 	winoInputGo(src, pitch, dst, stride)

@@ -66,7 +66,8 @@ const (
 	scatterProducts = 1 << 15 // floats of products kept at once
 )
 
-func (sc *scatter) run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd, oh, ow int) error {
+func (sc *scatter) run(ctx context.Context, w *Workers, t task) error {
+	dst, src, n, h, wd, oh, ow := t.dst, t.src, t.n, t.h, t.w, t.oh, t.ow
 	s := sc.shape
 	in, out := s.In/s.Groups, s.Out/s.Groups
 	rows := out * s.Kernel[1]
@@ -117,12 +118,11 @@ func (sc *scatter) run(ctx context.Context, w *Workers, dst, src []float32, n, h
 				}
 			}
 		}
-		if sc.lo > noClamp {
-			for o := range out {
-				for i, v := range result[(o*oh+y0)*ow : (o*oh+y1)*ow] {
-					result[(o*oh+y0)*ow+i] = clamp(v, sc.lo)
-				}
+		for o := range out {
+			if rows := result[(o*oh+y0)*ow : (o*oh+y1)*ow]; sc.lo > noClamp {
+				RowOne(Max, rows, rows, sc.lo)
 			}
+			t.tail.apply(scr, group*out+o, ((group*out+o)*oh+y0)*ow, (y1-y0)*ow)
 		}
 	})
 }
@@ -161,7 +161,7 @@ func addSpread(dst, src []float32, x, stride int) {
 	src = src[j:]
 	if stride == 1 {
 		n := min(len(src), len(dst)-x)
-		add(dst[x:x+n], src[:n])
+		Row(Add, dst[x:x+n], dst[x:], src)
 		return
 	}
 	for _, v := range src {

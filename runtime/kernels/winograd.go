@@ -73,27 +73,29 @@ func winoKernel(g []float32) (u [36]float32) {
 	return u
 }
 
-func (wg *winograd) run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd, oh, ow int) error {
+func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 	s := wg.shape
-	across := ceilDiv(ow, 4)
-	tiles := ceilDiv(oh, 4) * across
+	across := ceilDiv(t.ow, 4)
+	tiles := ceilDiv(t.oh, 4) * across
 	batches := ceilDiv(tiles, nr)
 	// Transforms write winoTiles columns even when fewer are left: into the next
 	// channel, which is transformed later, or into this room at the end.
 	inStride := s.In*nr + winoTiles
 	outStride := wg.biggest*nr + winoTiles
-	return w.each(ctx, n*batches, func(item int, sc *scratch) {
-		image := src[item/batches*s.In*h*wd:][:s.In*h*wd]
-		result := dst[item/batches*s.Out*oh*ow:][:s.Out*oh*ow]
+	return w.each(ctx, t.n*batches, func(item int, sc *scratch) {
+		image := t.src[item/batches*s.In*t.h*t.w:][:s.In*t.h*t.w]
 		first := item % batches * nr
-		runs := tileRuns{first, min(first+nr, tiles), across}
+		var list [nr]tileRun
+		runs := tileRuns(list[:0], first, min(first+nr, tiles), across)
 		buf := sc.floats(36 * (inStride + outStride))
 		in, out := buf[:36*inStride], buf[36*inStride:]
 		for c := range s.In {
-			plane := image[c*h*wd:][:h*wd]
-			runs.each(func(col, ty, tx, _ int) {
-				winoInputAt(plane, h, wd, ty*4-s.Pads[0], tx*4-s.Pads[1], in[c*nr+col:], inStride)
-			})
+			plane := image[c*t.h*t.w:][:t.h*t.w]
+			for _, r := range runs {
+				for k := 0; k < r.n; k += winoTiles {
+					winoInputAt(plane, t.h, t.w, r.y-s.Pads[0], r.x+4*k-s.Pads[1], in[c*nr+r.col+k:], inStride)
+				}
+			}
 		}
 		for i := range wg.chunks {
 			chunk := &wg.chunks[i]
@@ -102,27 +104,36 @@ func (wg *winograd) run(ctx context.Context, w *Workers, dst, src []float32, n, 
 					out[pos*outStride:], nr, zeros[:], noClamp)
 			}
 			for o := range chunk.rows {
-				plane := result[(chunk.first+o)*oh*ow:][:oh*ow]
-				runs.each(func(col, ty, tx, n int) {
-					winoOutputAt(plane, oh, ow, ty*4, tx*4, n, out[o*nr+col:], outStride, chunk.bias[o], wg.lo)
-				})
+				number := item/batches*s.Out + chunk.first + o
+				plane := t.dst[number*t.oh*t.ow:][:t.oh*t.ow]
+				for _, r := range runs {
+					for k := 0; k < r.n; k += winoTiles {
+						winoOutputAt(plane, t.oh, t.ow, r.y, r.x+4*k, min(winoTiles, r.n-k), out[o*nr+r.col+k:], outStride, chunk.bias[o], wg.lo)
+					}
+					if t.tail != nil {
+						for y := r.y; y < min(r.y+4, t.oh); y++ {
+							t.tail.apply(sc, number, (number*t.oh+y)*t.ow+r.x, min(4*r.n, t.ow-r.x))
+						}
+					}
+				}
 			}
 		}
 	})
 }
 
-// tileRuns are the tiles [first, last) of an image with so many tiles across.
-type tileRuns struct{ first, last, across int }
+// tileRun are n tiles beside each other: their outputs start at (y, x), the
+// first is number col of the batch.
+type tileRun struct{ col, y, x, n int }
 
-// each visits them in runs of up to winoTiles beside each other: n tiles from
-// row ty and column tx on, the first being number col of the batch.
-func (r tileRuns) each(f func(col, ty, tx, n int)) {
-	for t := r.first; t < r.last; {
-		tx := t % r.across
-		n := min(winoTiles, r.across-tx, r.last-t)
-		f(t-r.first, t/r.across, tx, n)
+// tileRuns appends the runs of the tiles [first, last) of an image with so many
+// tiles across.
+func tileRuns(runs []tileRun, first, last, across int) []tileRun {
+	for t := first; t < last; {
+		n := min(across-t%across, last-t)
+		runs = append(runs, tileRun{t - first, t / across * 4, t % across * 4, n})
 		t += n
 	}
+	return runs
 }
 
 // winoInputAt transforms winoTiles tiles from (y, x) on; outside of the plane is

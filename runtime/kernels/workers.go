@@ -73,7 +73,7 @@ func (w *Workers) For(ctx context.Context, n int, f func(i, worker int)) error {
 
 // scratch is the memory one thread works in: grown on demand, reused by the
 // next call, never proportional to the image.
-type scratch struct{ buf []float32 }
+type scratch struct{ buf, temps []float32 }
 
 // floats returns n floats of unspecified content, valid until the next call.
 func (s *scratch) floats(n int) []float32 {
@@ -81,6 +81,14 @@ func (s *scratch) floats(n int) []float32 {
 		s.buf = make([]float32, n)
 	}
 	return s.buf[:n]
+}
+
+// rows returns n floats beside those of floats.
+func (s *scratch) rows(n int) []float32 {
+	if len(s.temps) < n {
+		s.temps = make([]float32, n)
+	}
+	return s.temps[:n]
 }
 
 // each is For with a scratch for every running call, taken from those idle, so

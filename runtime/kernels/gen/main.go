@@ -15,7 +15,7 @@ func main() {
 	gemmPanel()
 	copyPanel()
 	sumTaps()
-	add()
+	row()
 	winoInput()
 	winoOutput()
 	Generate()
@@ -39,11 +39,21 @@ func paramAt(name string) Mem {
 	return b.Addr
 }
 
-// constant is v in all eight lanes.
-func constant(name string, v float32) Mem {
-	m := GLOBL(name, RODATA|NOPTR)
-	for i := range 8 {
-		DATA(4*i, U32(math.Float32bits(v))) // F32 would emit an integer for whole numbers
+// constant is v in all eight lanes. (F32 would emit an integer for whole
+// numbers.)
+func constant(name string, v float32) Mem { return lanes(name, math.Float32bits(v)) }
+
+var defined = map[string]Mem{}
+
+// lanes is v in all eight lanes, defined once for each name.
+func lanes(name string, v uint32) Mem {
+	m, ok := defined[name]
+	if !ok {
+		m = GLOBL(name, RODATA|NOPTR)
+		for i := range 8 {
+			DATA(4*i, U32(v))
+		}
+		defined[name] = m
 	}
 	return m
 }
@@ -188,23 +198,6 @@ func sumTaps() {
 	}
 	ADDQ(U32(128), src)
 	ADDQ(U32(128), dst)
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
-	VZEROUPPER()
-	RET()
-}
-
-func add() {
-	TEXT("addAVX2", NOSPLIT, "func(blocks int, dst *float32, src *float32)")
-	Pragma("noescape")
-	Doc("addAVX2 is addGo for blocks of 8 elements.")
-	blocks, dst, src := param("blocks"), param("dst"), param("src")
-	Label("block")
-	VMOVUPS(Mem{Base: dst}, ys[0])
-	VADDPS(Mem{Base: src}, ys[0], ys[0])
-	VMOVUPS(ys[0], Mem{Base: dst})
-	ADDQ(Imm(32), src)
-	ADDQ(Imm(32), dst)
 	DECQ(blocks)
 	JNZ(LabelRef("block"))
 	VZEROUPPER()

@@ -119,14 +119,13 @@ func outputColumn() [4]reg.VecPhysical {
 // with a tile in each lane, then back to pixels as they lie in memory.
 func winoOutput() {
 	k8 := constant("eight", 8)
-	shared := func(name string) Mem { return NewDataAddr(Symbol{Name: name, Static: true}, 0) }
 	TEXT("winoOutputAVX2", 0, "func(src *float32, stride int, start float32, lo float32, dst *float32, pitch int)")
 	Pragma("noescape")
 	Doc("winoOutputAVX2 is winoOutputGo; stride and pitch are in bytes.")
 	src, stride, dst, pitch := param("src"), param("stride"), param("dst"), param("pitch")
 	mid := AllocLocal(4 * 6 * 32)
-	VMOVUPS(shared("two"), ys[13])
-	VMOVUPS(shared("four"), ys[14])
+	VMOVUPS(constant("two", 2), ys[13])
+	VMOVUPS(constant("four", 4), ys[14])
 	VMOVUPS(k8, ys[15])
 	row := GP64() // six positions
 	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, row)

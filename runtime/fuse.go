@@ -1,0 +1,498 @@
+package runtime
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/runtime/kernels"
+)
+
+// A group is nodes executed as one step: a convolution and the element-wise
+// nodes after it, or element-wise nodes alone. Only its last value leaves it;
+// the others never exist as tensors. Which operands fit is known when
+// compiling, from inferred shapes (onnx.Infer).
+type group struct {
+	conv  *onnx.Node // nil without
+	nodes []*onnx.Node
+	tail  *tail
+}
+
+// tail is a chain with the operands that come from outside of the group: first
+// the tensors of the chain after its tensor 0, which is the result, then its
+// values.
+type tail struct {
+	chain    *kernels.Chain
+	tensors  int
+	operands []operand
+}
+
+// operand is a value of the graph, or a constant made here.
+type operand struct {
+	value    *onnx.Value
+	constant *Tensor
+}
+
+// maxGroup bounds the nodes of a group.
+const maxGroup = 48
+
+// fuse finds the groups among nodes in execution order, by their last node, and
+// the nodes that are executed with a later one.
+func (b *builder) fuse(nodes []*onnx.Node) (groups map[*onnx.Node]*group, inside map[*onnx.Node]bool) {
+	groups, inside = map[*onnx.Node]*group{}, map[*onnx.Node]bool{}
+	if b.outer != nil {
+		return groups, inside
+	}
+	order := map[*onnx.Node]int{}
+	for i, n := range nodes {
+		order[n] = i
+	}
+	pinned := b.pinned()
+	taken := map[*onnx.Node]bool{}
+	// readers returns the nodes that read a value, and whether these are all.
+	readers := func(v *onnx.Value) (list []*onnx.Node, all bool) {
+		for _, u := range v.Uses() {
+			if _, ok := order[u.Node]; ok {
+				list = append(list, u.Node)
+			} else if u.Node.Graph() != b.graph {
+				return nil, false
+			}
+		}
+		return list, !pinned[v]
+	}
+	for _, first := range nodes {
+		if taken[first] || len(first.Outputs) == 0 || first.Outputs[0] == nil {
+			continue
+		}
+		shape := first.Outputs[0].Type.Shape
+		g := &group{}
+		members, best := []*onnx.Node{first}, 1
+		in := map[*onnx.Value]bool{first.Outputs[0]: true}
+		if b.fusableConv(first) {
+			g.conv = first
+		} else if _, ok := b.lower(first, shape, nil); !ok || !known(shape) {
+			continue
+		}
+		for len(members) < maxGroup {
+			var next *onnx.Node
+			open := 0
+			for _, m := range members {
+				list, all := readers(m.Outputs[0])
+				isOpen := !all || len(list) == 0
+				for _, r := range list {
+					if slices.Contains(members, r) {
+						continue
+					}
+					isOpen = true
+					if next == nil || order[r] < order[next] {
+						next = r
+					}
+				}
+				if isOpen {
+					open++
+				}
+			}
+			if last := members[len(members)-1].Outputs[0]; open == 1 && last.Type.Elem == onnx.Float {
+				best = len(members)
+			}
+			if next == nil || taken[next] || order[next] < order[members[len(members)-1]] {
+				break
+			}
+			if _, ok := b.lower(next, shape, in); !ok {
+				break
+			}
+			members = append(members, next)
+			in[next.Outputs[0]] = true
+		}
+		if best < 2 {
+			continue
+		}
+		g.nodes = members[:best]
+		if g.conv != nil {
+			g.nodes = members[1:best]
+		}
+		g.tail = b.link(g, shape)
+		for _, m := range members[:best] {
+			taken[m] = true
+			inside[m] = true
+		}
+		last := members[best-1]
+		delete(inside, last)
+		groups[last] = g
+	}
+	return groups, inside
+}
+
+// pinned returns the values that must exist as tensors: outputs, observed ones,
+// results of subgraphs.
+func (b *builder) pinned() map[*onnx.Value]bool {
+	pinned := map[*onnx.Value]bool{}
+	var visit func(g *onnx.Graph)
+	visit = func(g *onnx.Graph) {
+		for _, v := range g.Outputs {
+			pinned[v] = true
+		}
+		for _, n := range g.Nodes {
+			for _, v := range n.Outputs {
+				if v != nil && b.observe[v.Name] {
+					pinned[v] = true
+				}
+			}
+			for _, sub := range n.Subgraphs() {
+				visit(sub)
+			}
+		}
+	}
+	visit(b.graph)
+	return pinned
+}
+
+// fusableConv reports whether a node is a convolution that takes a tail: of two
+// dimensions, with weights packed when compiling.
+func (b *builder) fusableConv(n *onnx.Node) bool {
+	if !n.Is("Conv") || len(n.Inputs) < 2 || n.Outputs[0].Type.Elem != onnx.Float || !known(n.Outputs[0].Type.Shape) {
+		return false
+	}
+	for _, v := range n.Inputs[1:] {
+		if v == nil {
+			continue
+		}
+		if t, err := b.constOf(v); err != nil || t == nil || t.Type != onnx.Float || t.Len() == 0 {
+			return false
+		}
+	}
+	pad := n.Str("auto_pad", "NOTSET")
+	return len(n.Outputs[0].Type.Shape) == 4 && pad != "SAME_UPPER" && pad != "SAME_LOWER"
+}
+
+// known reports whether every dimension is a number or a symbol.
+func known(s onnx.Shape) bool {
+	return s != nil && !slices.ContainsFunc(s, func(d onnx.Dim) bool { return !d.IsKnown() && d.Param == "" })
+}
+
+// lowered is a node as operations of a chain: each is applied to the result of
+// the one before, the first to a. Without operations the node changes the type
+// of a only.
+type lowered struct {
+	a   *onnx.Value
+	ops []loweredOp
+}
+
+type loweredOp struct {
+	op kernels.Op
+	b  operand // empty when the operation has one operand
+}
+
+// lower translates a node whose result has the given shape. in are the values
+// of the group so far; only those may be of another type than Float, for a
+// chain has floats for everything.
+func (b *builder) lower(n *onnx.Node, shape onnx.Shape, in map[*onnx.Value]bool) (l lowered, ok bool) {
+	out := n.Outputs[0]
+	if len(n.Inputs) == 0 || n.Inputs[0] == nil || n.Domain != "" && n.Domain != "ai.onnx" || !slices.Equal(out.Type.Shape, shape) {
+		return l, false
+	}
+	fits := func(v *onnx.Value) bool { // as a tensor
+		return v != nil && slices.Equal(v.Type.Shape, shape) && (in[v] || v.Type.Elem == onnx.Float)
+	}
+	second := func(o operand) (operand, bool) {
+		if o.constant != nil {
+			return o, true
+		}
+		return o, o.value != nil && (fits(o.value) || o.value.Type.Elem == onnx.Float && isValues(o.value.Type.Shape, shape))
+	}
+	x := n.Inputs[0]
+	unary := func(op kernels.Op, b float32) (lowered, bool) {
+		return lowered{x, []loweredOp{{op, operand{constant: scalar(b)}}}}, fits(x) && x.Type.Elem == onnx.Float
+	}
+	binary := func(op, reversed kernels.Op) (lowered, bool) {
+		if len(n.Inputs) != 2 || x.Type.Elem != onnx.Float || n.Inputs[1] == nil || n.Inputs[1].Type.Elem != onnx.Float {
+			return l, false
+		}
+		if fits(x) {
+			y, ok := second(operand{value: n.Inputs[1]})
+			return lowered{x, []loweredOp{{op, y}}}, ok
+		}
+		y, ok := second(operand{value: x})
+		return lowered{n.Inputs[1], []loweredOp{{reversed, y}}}, ok && fits(n.Inputs[1]) && reversed != none
+	}
+	switch n.Op {
+	case "Relu":
+		return unary(kernels.Max, 0)
+	case "LeakyRelu":
+		return unary(kernels.Leaky, n.Float("alpha", 0.01))
+	case "Sigmoid":
+		return unary(kernels.Sigmoid, 0)
+	case "Floor":
+		return unary(kernels.Floor, 0)
+	case "Sqrt":
+		return unary(kernels.Sqrt, 0)
+	case "Add":
+		return binary(kernels.Add, kernels.Add)
+	case "Sub":
+		return binary(kernels.Sub, kernels.SubFrom)
+	case "Mul":
+		return binary(kernels.Mul, kernels.Mul)
+	case "Div":
+		return binary(kernels.Div, kernels.DivInto)
+	case "PRelu":
+		return binary(kernels.Leaky, none)
+	case "Greater":
+		return binary(kernels.Greater, none)
+	case "Max", "Min":
+		op := kernels.Max
+		if n.Op == "Min" {
+			op = kernels.Min
+		}
+		l, ok := binary(op, op)
+		return l, ok && !fits(l.ops[0].b.value) // of two tensors NaN wins, in a chain only that of the first
+	case "Pow":
+		if len(n.Inputs) < 2 {
+			return l, false
+		}
+		e, _ := b.constOf(n.Inputs[1])
+		if e == nil || e.Len() != 1 || toFloat64(e) == nil || toFloat64(e).Data.([]float64)[0] != 2 {
+			return l, false
+		}
+		return lowered{x, []loweredOp{{kernels.Mul, operand{value: x}}}}, fits(x) && x.Type.Elem == onnx.Float
+	case "Clip":
+		l = lowered{a: x}
+		for i, op := range []kernels.Op{kernels.Max, kernels.Min} {
+			if v := n.Input(i + 1); v != nil {
+				t, _ := b.constOf(v)
+				if t == nil || t.Type != onnx.Float || t.Len() != 1 {
+					return l, false
+				}
+				l.ops = append(l.ops, loweredOp{op, operand{constant: t}})
+			} else if name := []string{"min", "max"}[i]; n.Attr(name) != nil {
+				l.ops = append(l.ops, loweredOp{op, operand{constant: scalar(n.Float(name, 0))}})
+			}
+		}
+		return l, fits(x) && x.Type.Elem == onnx.Float && len(l.ops) > 0
+	case "BatchNormalization":
+		var p [4]*Tensor
+		for i := range p {
+			v := n.Input(i + 1)
+			if v == nil {
+				return l, false
+			}
+			if p[i], _ = b.constOf(v); p[i] == nil || p[i].Type != onnx.Float {
+				return l, false
+			}
+		}
+		factor, offset, err := affine(p, float64(n.Float("epsilon", 1e-5)))
+		if err != nil || n.Int("training_mode", 0) != 0 || len(shape) != 4 || shape[1] != onnx.Known(int64(len(factor))) || len(n.Outputs) > 1 {
+			return l, false
+		}
+		channels := func(v []float32) operand {
+			return operand{constant: &Tensor{Type: onnx.Float, Shape: []int{len(v)}, Data: v}}
+		}
+		return lowered{x, []loweredOp{{kernels.Mul, channels(factor)}, {kernels.Add, channels(offset)}}}, fits(x) && x.Type.Elem == onnx.Float
+	case "Cast":
+		switch from, to := x.Type.Elem, onnx.DataType(n.Int("to", 0)); {
+		case from == onnx.Float && to == onnx.Uint8:
+			return unary(kernels.Truncate, 0)
+		case (from == onnx.Uint8 || from == onnx.Bool) && to == onnx.Float:
+			return lowered{a: x}, in[x]
+		}
+	}
+	return l, false
+}
+
+// none marks an operation that does not have its operands the other way round.
+const none = kernels.Op(-1)
+
+func scalar(v float32) *Tensor { return &Tensor{Type: onnx.Float, Data: []float32{v}} }
+
+// isValues reports whether an operand has one value, or one for each channel of
+// a tensor [N,C,H,W].
+func isValues(s, shape onnx.Shape) bool {
+	one := onnx.Known(1)
+	if s == nil {
+		return false
+	}
+	if !slices.ContainsFunc(s, func(d onnx.Dim) bool { return d != one }) {
+		return true
+	}
+	if len(shape) != 4 || len(s) < 3 || len(s) > 4 {
+		return false
+	}
+	if len(s) == 4 {
+		if s[0] != one && s[0] != shape[0] {
+			return false
+		}
+		s = s[1:]
+	}
+	return s[0] == shape[1] && s[1] == one && s[2] == one
+}
+
+// link makes the chain of a group.
+func (b *builder) link(g *group, shape onnx.Shape) *tail {
+	in := map[*onnx.Value]bool{}
+	if g.conv != nil {
+		in[g.conv.Outputs[0]] = true
+	}
+	alias := map[*onnx.Value]*onnx.Value{} // results of nodes without operations
+	whole := func(v *onnx.Value) *onnx.Value {
+		if a := alias[v]; a != nil {
+			return a
+		}
+		return v
+	}
+	type operation struct {
+		to, a *onnx.Value
+		loweredOp
+		first, last bool // of its node
+	}
+	var program []operation
+	reads := map[*onnx.Value]int{} // still to come
+	for _, n := range g.nodes {
+		l, _ := b.lower(n, shape, in)
+		in[n.Outputs[0]] = true
+		if len(l.ops) == 0 {
+			alias[n.Outputs[0]] = whole(l.a)
+		}
+		for k, o := range l.ops {
+			o.b.value = whole(o.b.value)
+			program = append(program, operation{n.Outputs[0], whole(l.a), o, k == 0, k == len(l.ops)-1})
+			reads[o.b.value]++
+		}
+		reads[whole(l.a)]++
+	}
+	t := &tail{chain: &kernels.Chain{}}
+	result := kernels.Operand{Kind: kernels.InTensor}
+	at := map[*onnx.Value]kernels.Operand{} // where values of the group are
+	if g.conv != nil {
+		at[g.conv.Outputs[0]] = result
+	}
+	var tensors, values []operand
+	find := func(o operand) kernels.Operand {
+		if p, ok := at[o.value]; ok {
+			return p
+		}
+		list, p := &values, kernels.Operand{Kind: kernels.InValues}
+		if o.value != nil && slices.Equal(o.value.Type.Shape, shape) {
+			list, p = &tensors, kernels.Operand{Kind: kernels.InTensor, Index: 1}
+		}
+		i := slices.Index(*list, o)
+		if i < 0 {
+			i = len(*list)
+			*list = append(*list, o)
+		}
+		p.Index += i
+		return p
+	}
+	var busy [maxGroup]bool // temporary rows
+	read := func(v *onnx.Value) {
+		if reads[v]--; reads[v] == 0 && at[v].Kind == kernels.InTemp {
+			busy[at[v].Index] = false
+		}
+	}
+	var p kernels.Operand
+	for i, o := range program {
+		if o.first {
+			p = find(operand{value: o.a})
+			read(o.a)
+		}
+		step := kernels.ChainStep{Op: o.op, A: p, B: find(o.b)}
+		read(o.b.value)
+		switch {
+		case i == len(program)-1:
+			p = result
+		case !o.first: // in place
+		case g.conv != nil && p == result && reads[o.a] == 0: // in place
+		default:
+			row := slices.Index(busy[:], false)
+			p = kernels.Operand{Kind: kernels.InTemp, Index: row}
+			t.chain.Temps = max(t.chain.Temps, row+1)
+		}
+		if p.Kind == kernels.InTemp {
+			busy[p.Index] = true
+		}
+		if o.last {
+			at[o.to] = p
+		}
+		step.Dst = p
+		t.chain.Steps = append(t.chain.Steps, step)
+	}
+	t.tensors, t.operands = len(tensors), slices.Concat(tensors, values)
+	return t
+}
+
+// startsWithRelu takes a Relu off the start of the chain: a convolution has one
+// of its own.
+func (t *tail) startsWithRelu() bool {
+	if t == nil || len(t.chain.Steps) == 0 {
+		return false
+	}
+	s, result := t.chain.Steps[0], kernels.Operand{Kind: kernels.InTensor}
+	if s.Op != kernels.Max || s.A != result || s.Dst != result {
+		return false
+	}
+	bound := t.operands[t.tensors+s.B.Index].constant
+	if bound == nil || bound.Len() != 1 || bound.Data.([]float32)[0] != 0 {
+		return false
+	}
+	t.chain.Steps = t.chain.Steps[1:]
+	return true
+}
+
+// bind joins the chain with the operands of a call, whose inputs start at base,
+// and the result.
+func (t *tail) bind(c *call, base int, out *Tensor) (*kernels.ChainRun, error) {
+	if t == nil || len(t.chain.Steps) == 0 {
+		return nil, nil
+	}
+	r := &kernels.ChainRun{Chain: t.chain, Tensors: [][]float32{out.Data.([]float32)}}
+	planes := planesOf(out.Shape)
+	for i := range t.operands {
+		o, data, err := c.floats(base + i)
+		if err != nil {
+			return nil, err
+		}
+		if i < t.tensors {
+			if !slices.Equal(o.Shape, out.Shape) {
+				return nil, fmt.Errorf("an operand is %s where the sizes of the inputs promise %v", o, out.Shape)
+			}
+			r.Tensors = append(r.Tensors, data)
+			continue
+		}
+		if n := len(data); n == 0 || n != 1 && n != planes && (len(out.Shape) < 2 || n != out.Shape[1]) {
+			return nil, fmt.Errorf("an operand is %s where the sizes of the inputs promise one value for each channel of %v", o, out.Shape)
+		}
+		r.Values = append(r.Values, data)
+	}
+	return r, nil
+}
+
+// planesOf is the number of planes of a tensor [N,C,H,W]; others are one plane.
+func planesOf(shape []int) int {
+	if len(shape) == 4 {
+		return shape[0] * shape[1]
+	}
+	return 1
+}
+
+// elementwise executes a group without a convolution.
+func (t *tail) elementwise(c *call) error {
+	first, _, err := c.floats(0)
+	if err != nil {
+		return err
+	}
+	over := 0
+	for i := range t.tensors {
+		if c.dies[i] {
+			over = i
+			break
+		}
+	}
+	out, err := c.newOver(0, over, onnx.Float, first.Shape)
+	if err != nil || out.Len() == 0 {
+		return err
+	}
+	r, err := t.bind(c, 0, out)
+	if err != nil {
+		return err
+	}
+	planes := planesOf(out.Shape)
+	return r.Run(c.ctx, c.workers, planes, out.Len()/planes)
+}

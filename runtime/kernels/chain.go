@@ -1,0 +1,99 @@
+package kernels
+
+import "context"
+
+// Chain is a short program of element-wise operations over tensors of one shape
+// [planes, size]. It is executed run by run, so that what passes from one
+// operation to the next stays in the first-level cache.
+type Chain struct {
+	Steps []ChainStep
+	Temps int // rows that hold intermediate results
+}
+
+// ChainStep is Dst = Op(A, B).
+type ChainStep struct {
+	Op        Op
+	Dst, A, B Operand
+}
+
+// Operand is where a step reads or writes.
+type Operand struct {
+	Kind  OperandKind
+	Index int
+}
+
+// OperandKind tells apart the lists that an operand's index refers to.
+type OperandKind uint8
+
+const (
+	InTensor OperandKind = iota // ChainRun.Tensors
+	InTemp                      // intermediate results
+	InValues                    // ChainRun.Values; only as B
+)
+
+// ChainRun is a chain with the data of one execution.
+type ChainRun struct {
+	*Chain
+	Tensors [][]float32 // of the common shape; steps may write them
+	Values  [][]float32 // v[p%len(v)] is the value for plane p
+}
+
+// chainWidth is the number of elements that pass through a chain at a time.
+const chainWidth = 1024
+
+// chainGrain is the number of elements of an item of Run.
+const chainGrain = 1 << 15
+
+// Run executes the chain on all planes.
+func (r *ChainRun) Run(ctx context.Context, w *Workers, planes, size int) error {
+	uniform := true
+	for _, v := range r.Values {
+		uniform = uniform && len(v) == 1
+	}
+	if uniform {
+		planes, size = 1, planes*size
+	}
+	if planes == 0 || size == 0 {
+		return ctx.Err()
+	}
+	if size <= chainGrain { // whole planes
+		some := max(1, chainGrain/size)
+		return w.each(ctx, ceilDiv(planes, some), func(item int, sc *scratch) {
+			for p := item * some; p < min(planes, (item+1)*some); p++ {
+				r.apply(sc, p, p*size, size)
+			}
+		})
+	}
+	pieces := ceilDiv(size, chainGrain)
+	return w.each(ctx, planes*pieces, func(item int, sc *scratch) {
+		p, at := item/pieces, item%pieces*chainGrain
+		r.apply(sc, p, p*size+at, min(chainGrain, size-at))
+	})
+}
+
+// apply executes the chain on the elements [at, at+n) of all planes, which
+// belong to one plane. A nil chain does nothing.
+func (r *ChainRun) apply(sc *scratch, plane, at, n int) {
+	if r == nil {
+		return
+	}
+	temps := sc.rows(r.Temps * chainWidth)
+	for end := at + n; at < end; at += chainWidth {
+		m := min(chainWidth, end-at)
+		row := func(o Operand) []float32 {
+			if o.Kind == InTemp {
+				return temps[o.Index*chainWidth:][:m]
+			}
+			return r.Tensors[o.Index][at:][:m]
+		}
+		for i := range r.Steps {
+			s := &r.Steps[i]
+			if s.B.Kind == InValues {
+				v := r.Values[s.B.Index]
+				RowOne(s.Op, row(s.Dst), row(s.A), v[plane%len(v)])
+			} else {
+				Row(s.Op, row(s.Dst), row(s.A), row(s.B))
+			}
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+)
+
+// rowOps are the operations of rowGo in the order of its constants: each body
+// leaves op(a = register 0, b = register 1) in register 0 and may use 2 to 6.
+// setup loads what stays in registers 7 to 15.
+var rowOps = []struct {
+	setup, body func()
+}{
+	{body: func() { VADDPS(ys[1], ys[0], ys[0]) }},
+	{body: func() { VSUBPS(ys[1], ys[0], ys[0]) }},
+	{body: func() { VSUBPS(ys[0], ys[1], ys[0]) }},
+	{body: func() { VMULPS(ys[1], ys[0], ys[0]) }},
+	{body: func() { VDIVPS(ys[1], ys[0], ys[0]) }},
+	{body: func() { VDIVPS(ys[0], ys[1], ys[0]) }},
+	{body: func() { VMAXPS(ys[0], ys[1], ys[0]) }}, // b > a ? b : a
+	{body: func() { VMINPS(ys[0], ys[1], ys[0]) }}, // b < a ? b : a
+	{body: leaky, setup: func() { VXORPS(ys[7], ys[7], ys[7]) }},
+	{body: func() { // a > b ? 1 : 0
+		VCMPPS(Imm(0x1e), ys[1], ys[0], ys[0])
+		VANDPS(ys[7], ys[0], ys[0])
+	}, setup: func() { VMOVUPS(constant("one", 1), ys[7]) }},
+	{body: func() { VROUNDPS(Imm(9), ys[0], ys[0]) }},
+	{body: func() {
+		VCVTTPS2DQ(ys[0], ys[0])
+		VPAND(ys[7], ys[0], ys[0])
+		VCVTDQ2PS(ys[0], ys[0])
+	}, setup: func() { VMOVDQU(lanes("byteMask", 255), ys[7]) }},
+	{body: func() { VSQRTPS(ys[0], ys[0]) }},
+	{body: sigmoid, setup: sigmoidSetup},
+}
+
+// leaky is a < 0 ? a*b : a.
+func leaky() {
+	VMULPS(ys[1], ys[0], ys[2])
+	VCMPPS(Imm(0x11), ys[7], ys[0], ys[3])
+	VBLENDVPS(ys[3], ys[2], ys[0], ys[0])
+}
+
+func sigmoidSetup() {
+	for i, v := range []float32{88, -88, math.Log2E, 0.693359375, -2.12194440e-4, 1} {
+		VMOVUPS(constant("sigmoid"+string(rune('A'+i)), v), ys[7+i])
+	}
+	VMOVDQU(lanes("sigmoidBias", 127), ys[13])
+}
+
+// sigmoid is 1/(1+exp(-a)), exp as in Cephes (Moshier, expf): a power of two and
+// a polynomial of the rest.
+func sigmoid() {
+	x, n := ys[0], ys[2]
+	VXORPS(ys[3], ys[3], ys[3])
+	VSUBPS(x, ys[3], x)
+	VMINPS(x, ys[7], x) // NaN stays
+	VMAXPS(x, ys[8], x)
+	VMULPS(ys[9], x, n)
+	VROUNDPS(Imm(8), n, n)
+	VFNMADD231PS(ys[10], n, x)
+	VFNMADD231PS(ys[11], n, x)
+	p := ys[3]
+	VMOVUPS(constant("sigmoidP0", 1.9875691500e-4), p)
+	for i, c := range []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1} {
+		VFMADD213PS(constant("sigmoidP"+string(rune('1'+i)), c), x, p)
+	}
+	VMULPS(x, x, ys[4])
+	VADDPS(ys[12], x, x)
+	VFMADD231PS(p, ys[4], x)
+	VCVTPS2DQ(n, n)
+	VPADDD(ys[13], n, n)
+	VPSLLD(Imm(23), n, n)
+	VMULPS(n, x, x)
+	VADDPS(ys[12], x, x)
+	VDIVPS(x, ys[12], x)
+}
+
+// row has two loops for each operation: b a row, or b one value for all.
+func row() {
+	TEXT("rowAVX2", NOSPLIT, "func(op int, blocks int, dst *float32, a *float32, b *float32, s float32)")
+	Pragma("noescape")
+	Doc("rowAVX2 is rowGo for blocks of 8 elements; b is nil where s stands for it.")
+	op, blocks, dst, a, b := param("op"), param("blocks"), param("dst"), param("a"), param("b")
+	label := func(op int, kind string) string { return kind + string(rune('A'+op)) }
+	TESTQ(b, b)
+	JZ(LabelRef("scalar"))
+	for i := range rowOps {
+		CMPQ(op, Imm(uint64(i)))
+		JEQ(LabelRef(label(i, "row")))
+	}
+	Label("scalar")
+	VBROADCASTSS(paramAt("s"), ys[1])
+	for i := range rowOps {
+		CMPQ(op, Imm(uint64(i)))
+		JEQ(LabelRef(label(i, "one")))
+	}
+	RET()
+	for i, o := range rowOps {
+		for _, kind := range []string{"row", "one"} {
+			Label(label(i, kind))
+			if o.setup != nil {
+				o.setup()
+			}
+			loop := label(i, kind+"Loop")
+			Label(loop)
+			VMOVUPS(Mem{Base: a}, ys[0])
+			if kind == "row" {
+				VMOVUPS(Mem{Base: b}, ys[1])
+				ADDQ(Imm(32), b)
+			}
+			o.body()
+			VMOVUPS(ys[0], Mem{Base: dst})
+			ADDQ(Imm(32), a)
+			ADDQ(Imm(32), dst)
+			DECQ(blocks)
+			JNZ(LabelRef(loop))
+			VZEROUPPER()
+			RET()
+		}
+	}
+}
