@@ -31,10 +31,10 @@ interop: venv ## real networks, float, simplified and quantized, against ONNX Ru
 conformance: venv ## the ONNX backend node tests
 	go test -count 1 -timeout 30m -tags conformance -run Conformance -v ./runtime
 
-bench: ## ours and ONNX Runtime's time, interleaved, as ratios; SIZES=128x128,480x270 NETWORKS='^RDN_x2/4' choose
+bench: ## ours and ONNX Runtime's time, interleaved, as ratios; SIZES=128x128,480x270, NETWORKS='^RDN_x2/4', MEMORY=1080x1920
 	@test -n "$$DAQ_PYTHON" || $(MAKE) --no-print-directory venv || echo "bench: without Python there is nothing to compare with"
 	@mkdir -p $(OUT)
-	go test -count 1 -timeout 2h -tags bench -run TestBench -v ./interop -sizes '$(or $(SIZES),128x128)' -networks '$(NETWORKS)' -samples $(abspath $(OUT))/bench.txt
+	go test -count 1 -timeout 2h -tags bench -run TestBench -v ./interop -sizes '$(or $(SIZES),128x128)' -networks '$(NETWORKS)' -memory '$(MEMORY)' -samples $(abspath $(OUT))/bench.txt
 
 generate: ## protobuf bindings and assembly
 	GOBIN=$(CURDIR)/bin go install github.com/gogo/protobuf/protoc-gen-gogofast

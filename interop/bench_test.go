@@ -5,8 +5,10 @@ package interop
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -14,6 +16,7 @@ import (
 	"regexp"
 	goruntime "runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -33,6 +36,7 @@ var (
 	sizesFlag    = flag.String("sizes", "128x128", "heights and widths of the input, such as 128x128,480x270")
 	networksFlag = flag.String("networks", "", "regular expression of networks, with bits: ^EDSR_x2/4")
 	secondsFlag  = flag.Float64("seconds", 8, "time for the runs of one network on one number of threads; three rounds are run in any case")
+	memoryFlag   = flag.String("memory", "", "also compare the memory that an input of this height and width takes, such as 1080x1920")
 	samplesFlag  = flag.String("samples", "", "file for every measured time, in the form that benchstat reads")
 )
 
@@ -49,6 +53,11 @@ const pause = 30 * time.Millisecond
 func TestBench(t *testing.T) {
 	testenv.Shared(t)
 	server := startORT(t, testenv.Python(t))
+	t.Cleanup(func() {
+		if _, err := server.end(); err != nil {
+			t.Error(err)
+		}
+	})
 	only, err := regexp.Compile(*networksFlag)
 	if err != nil {
 		t.Fatal(err)
@@ -72,11 +81,16 @@ func TestBench(t *testing.T) {
 			}
 		}
 	}
-	if len(b.rows) == 0 {
+	if len(b.rows) == 0 && *memoryFlag == "" {
 		t.Fatalf("-networks %q matches nothing", *networksFlag)
 	}
-	b.print()
-	if *samplesFlag != "" {
+	if len(b.rows) > 0 {
+		b.print()
+	}
+	if *memoryFlag != "" {
+		b.memory(testenv.ModelNamed(t, "EDSR_x2"), *memoryFlag)
+	}
+	if *samplesFlag != "" && len(b.rows) > 0 {
 		if err := os.WriteFile(*samplesFlag, []byte(b.samples.String()), 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -297,6 +311,58 @@ func (b *benchmark) print() {
 		"\nnoise: PSNR against the float network of ours and of the other; error: largest difference over the range of the output.")
 }
 
+// memory compares the most memory that processes have which run a network once
+// (ours three times: daq bench), on two threads.
+func (b *benchmark) memory(net testenv.Model, size string) {
+	var h, w int
+	if _, err := fmt.Sscanf(size, "%dx%d", &h, &w); err != nil {
+		b.Fatalf("-memory %q: want HxW: %v", size, err)
+	}
+	quantized := filepath.Join(b.dir, "memory.onnx")
+	if err := quantize(b.T, net, settings(4, passes.Paper)).Save(quantized); err != nil {
+		b.Fatal(err)
+	}
+	program := filepath.Join(b.dir, "daq")
+	build := exec.Command("go", "build", "-o", program, "./cmd/daq")
+	build.Dir = testenv.Root()
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("go build: %v\n%s", err, out)
+	}
+	input := filepath.Join(b.dir, "large.npy")
+	if err := npy.Write(input, []int{1, 3, h, w}, make([]float32, 3*h*w)); err != nil {
+		b.Fatal(err)
+	}
+	fmt.Println()
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "network\tbits\tsize\tdaq MB\tort MB\tratio")
+	for _, form := range []struct{ bits, path string }{{"float", net.Path}, {"4/4", quantized}} {
+		ours := exec.Command(program, "bench", form.path, "--size", size, "--threads", "2", "--runs", "1", "--json")
+		ours.Stderr = os.Stderr
+		if err := ours.Run(); err != nil {
+			b.Fatalf("daq bench: %v", err)
+		}
+		server := startORT(b.T, testenv.Python(b.T))
+		_, failed := server.ask(map[string]any{"open": form.path, "input": input, "output": filepath.Join(b.dir, "output.npy"), "threads": 2})
+		theirs, err := server.end()
+		if err = errors.Join(failed, err); err != nil {
+			b.Fatal(err)
+		}
+		mine := peakMemory(ours)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%.0f\t%.0f\t%.2f\n", net.Name, form.bits, size, float64(mine)/1e6, float64(theirs)/1e6, float64(theirs)/float64(mine))
+	}
+	table.Flush()
+	fmt.Println("\nmemory: the most that the process had resident; Python and numpy are some 60 MB of ort's.")
+}
+
+// peakMemory returns the most memory that a process which has ended had, in bytes.
+func peakMemory(cmd *exec.Cmd) int64 {
+	n := int64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
+	if goruntime.GOOS == "darwin" { // bytes there, elsewhere units of 1024
+		return n
+	}
+	return 1024 * n
+}
+
 // picture returns a part of a photograph of Set5 as the network wants it.
 func picture(t *testing.T, name string, net testenv.Model, h, w int) *runtime.Tensor {
 	t.Helper()
@@ -331,6 +397,8 @@ func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
 
 // ortServer is the process of ort_server.py.
 type ortServer struct {
+	cmd  *exec.Cmd
+	in   io.Closer
 	to   *json.Encoder
 	from *json.Decoder
 }
@@ -356,13 +424,17 @@ func startORT(t *testing.T, python string) *ortServer {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		in.Close() // ends its loop
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("ort_server.py: %v", err)
-		}
-	})
-	return &ortServer{json.NewEncoder(in), json.NewDecoder(out)}
+	return &ortServer{cmd, in, json.NewEncoder(in), json.NewDecoder(out)}
+}
+
+// end waits for the process, which ends with its input, and returns the most
+// memory it had, in bytes.
+func (s *ortServer) end() (int64, error) {
+	s.in.Close()
+	if err := s.cmd.Wait(); err != nil {
+		return 0, fmt.Errorf("ort_server.py: %w", err)
+	}
+	return peakMemory(s.cmd), nil
 }
 
 // ask sends a command and waits for the answer.
