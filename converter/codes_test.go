@@ -101,6 +101,9 @@ func builtinPictures(t *testing.T) []*imaging.Image {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if m, err = m.Crop(56, 40); err != nil {
+			t.Fatal(err)
+		}
 		pictures = append(pictures, m)
 	}
 	return pictures

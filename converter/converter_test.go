@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/imaging"
 	"github.com/daq-sr/daq/internal/testenv"
 	"github.com/daq-sr/daq/models"
 	"github.com/daq-sr/daq/onnx"
@@ -37,6 +38,9 @@ func options(bits int, rule passes.Rule, threads int) QuantizeOptions {
 // The built-in network through the whole pipeline: recognised, quantized, better
 // than bicubic, and the calibrated rule better than the paper's.
 func TestPipeline(t *testing.T) {
+	if testing.Short() {
+		t.Skip("under the race detector the whole pipeline takes minutes")
+	}
 	ctx := context.Background()
 	float, images, data := builtin(t)
 	before, err := float.Encode()
@@ -81,7 +85,8 @@ func TestPipeline(t *testing.T) {
 // obeyed.
 func TestDeterministic(t *testing.T) {
 	ctx := context.Background()
-	float, images, _ := builtin(t)
+	float, _, _ := builtin(t)
+	images := onePicture(t)
 	encode := func(o QuantizeOptions) ([]byte, *Quantized) {
 		q, err := Quantize(ctx, float, images, o)
 		if err != nil {
@@ -115,6 +120,20 @@ func TestDeterministic(t *testing.T) {
 	if !bytes.Equal(one, planned) {
 		t.Error("the plan, given back, gives another file")
 	}
+}
+
+// onePicture returns a dataset of one small picture.
+func onePicture(t *testing.T) *calib.Dataset {
+	t.Helper()
+	dir := t.TempDir()
+	if err := imaging.WriteFile(filepath.Join(dir, "picture.png"), builtinPictures(t)[0]); err != nil {
+		t.Fatal(err)
+	}
+	images, err := calib.OpenDataset(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return images
 }
 
 func TestCancel(t *testing.T) {
