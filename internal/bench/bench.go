@@ -57,6 +57,10 @@ type Layer struct {
 // one.
 const mostProfiled = 5
 
+// peakWindow is long enough for the peak to suffer, as the layers do, from what
+// else the machine does.
+const peakWindow = 10 * time.Millisecond
+
 // Models runs networks in turn, A B A B, so that what else the machine does hits
 // all of them alike. Each gets a run to warm up first; layers are timed in further
 // runs, beside the measured ones. The second result is the FMA peak of all threads
@@ -77,7 +81,7 @@ func Models(ctx context.Context, models []*onnx.Model, o Options) ([]*Result, fl
 	var peaks []float64
 	for round := range rounds {
 		for i, s := range subjects {
-			peaks = append(peaks, peak.GMACs(s.threads, 2*time.Millisecond))
+			peaks = append(peaks, peak.GMACs(s.threads, peakWindow))
 			if err := s.measure(ctx, round < mostProfiled); err != nil {
 				return nil, 0, numbered(i, len(models), err)
 			}
