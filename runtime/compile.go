@@ -25,6 +25,7 @@ type Options struct {
 type plan struct {
 	steps    []step
 	slots    int
+	rooms    int
 	inputs   []int         // slot of each graph input that is no constant
 	outputs  []source      // graph outputs
 	captures []*onnx.Value // values of outer graphs, which come after the inputs as arguments
@@ -54,6 +55,8 @@ type step struct {
 	in     []source
 	dies   []bool // by input: nobody reads the value after this step
 	out    []int  // slots, -1 where left out
+	places []*place
+	closes []int // rooms
 	free   []int  // slots whose last reader this is
 	watch  []watched
 }
@@ -164,12 +167,15 @@ type builder struct {
 	plan   *plan
 	consts map[*onnx.Value]*Tensor
 	slot   map[*onnx.Value]int
+	places map[*onnx.Value]*place
+	closes map[*onnx.Node][]int // rooms whose last part a node makes
 }
 
 // graph compiles a graph whose nodes are sorted. outer is the builder of the
 // graph around it.
 func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
-	b := &builder{compiler: c, graph: g, outer: outer, plan: &plan{}, consts: map[*onnx.Value]*Tensor{}, slot: map[*onnx.Value]int{}}
+	b := &builder{compiler: c, graph: g, outer: outer, plan: &plan{}, consts: map[*onnx.Value]*Tensor{}, slot: map[*onnx.Value]int{},
+		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}}
 	for _, v := range g.Inputs {
 		if v.Const == nil {
 			b.plan.inputs = append(b.plan.inputs, b.newSlot(v))
@@ -200,6 +206,7 @@ func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 		}
 	}
 	groups, inside := b.fuse(nodes)
+	b.arrange(nodes)
 	for _, n := range nodes {
 		if inside[n] {
 			continue
@@ -370,7 +377,7 @@ func (b *builder) node(n *onnx.Node, g *group) error {
 	if g != nil && g.conv != nil {
 		main = g.conv
 	}
-	st := step{name: main.String(), node: main.Label(), op: operatorName(main)}
+	st := step{name: main.String(), node: main.Label(), op: operatorName(main), closes: b.closes[n]}
 	var inputs []operand
 	if g == nil || g.conv != nil {
 		op, _ := lookup(main, b.version(main))
@@ -408,6 +415,7 @@ func (b *builder) node(n *onnx.Node, g *group) error {
 		st.in = append(st.in, src)
 	}
 	for _, v := range n.Outputs {
+		st.places = append(st.places, b.places[v])
 		if v == nil {
 			st.out = append(st.out, -1)
 			continue

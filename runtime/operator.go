@@ -137,7 +137,9 @@ type call struct {
 	in      []*Tensor // nil where an optional input is left out or was taken
 	dies    []bool    // inputs that nobody reads after this node
 	out     []*Tensor
-	wanted  []bool // outputs that are not left out
+	wanted  []bool   // outputs that are not left out
+	places  []*place // of the outputs, nil where they have none
+	rooms   []*Tensor
 }
 
 // input returns input i, or nil.
@@ -150,6 +152,9 @@ func (c *call) input(i int) *Tensor {
 
 // new makes output i. It takes over shape. The memory is not cleared.
 func (c *call) new(i int, typ onnx.DataType, shape []int) (*Tensor, error) {
+	if t, err := c.placed(i, typ, shape); t != nil || err != nil {
+		return t, err
+	}
 	t, err := c.arena.tensor(typ, shape)
 	if err != nil {
 		return nil, err
@@ -178,6 +183,9 @@ func (c *call) release(t *Tensor) { c.arena.release(t) }
 // this node as another of its inputs included, and as new does otherwise. The
 // kernel must read each element before it writes it.
 func (c *call) newOver(i, j int, typ onnx.DataType, shape []int) (*Tensor, error) {
+	if t, err := c.placed(i, typ, shape); t != nil || err != nil {
+		return t, err
+	}
 	t := c.in[j]
 	readers := 0
 	for _, other := range c.in {

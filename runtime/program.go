@@ -161,7 +161,7 @@ type run struct {
 // plan executes a plan. args are the inputs and captures; they stay the
 // caller's. The results hold a reference to their memory each.
 func (r *run) plan(p *plan, args []*Tensor) ([]*Tensor, error) {
-	values := make([]*Tensor, p.slots)
+	values, rooms := make([]*Tensor, p.slots), make([]*Tensor, p.rooms)
 	for i, slot := range slices.Concat(p.inputs, p.borrowed) {
 		values[slot] = args[i].borrowed()
 	}
@@ -172,7 +172,7 @@ func (r *run) plan(p *plan, args []*Tensor) ([]*Tensor, error) {
 		r.arena.release(values[slot])
 	}
 	for i := range p.steps {
-		if err := r.timed(p, i, values); err != nil {
+		if err := r.timed(p, i, values, rooms); err != nil {
 			return nil, err
 		}
 	}
@@ -216,7 +216,7 @@ func (r *run) show(list []watched, values []*Tensor) error {
 	return nil
 }
 
-func (r *run) step(st *step, values []*Tensor) (err error) {
+func (r *run) step(st *step, values, rooms []*Tensor) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("node %s: %w", st.name, asError(p))
@@ -225,7 +225,7 @@ func (r *run) step(st *step, values []*Tensor) (err error) {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	c := &call{ctx: r.ctx, workers: r.workers, arena: r.arena, run: r, dies: st.dies}
+	c := &call{ctx: r.ctx, workers: r.workers, arena: r.arena, run: r, dies: st.dies, places: st.places, rooms: rooms}
 	c.in = make([]*Tensor, len(st.in))
 	for i, src := range st.in {
 		c.in[i] = src.in(values)
@@ -252,6 +252,12 @@ func (r *run) step(st *step, values []*Tensor) (err error) {
 			return fmt.Errorf("node %s: output %d is not one the operator has", st.name, i)
 		default:
 			values[slot] = c.out[i]
+		}
+	}
+	for _, i := range st.closes {
+		if rooms[i] != nil {
+			r.arena.release(rooms[i])
+			rooms[i] = nil
 		}
 	}
 	if err := r.show(st.watch, values); err != nil {
