@@ -57,7 +57,7 @@ type step struct {
 	out    []int  // slots, -1 where left out
 	places []*place
 	closes []int // rooms
-	free   []int  // slots whose last reader this is
+	free   []int // slots whose last reader this is
 	watch  []watched
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/runtime/kernels"
 )
 
 // Operators that move elements of any type.
@@ -474,6 +475,24 @@ func depthToSpace(s *site) (kernel, error) {
 		out, err := c.new(0, in.Type, []int{n, d, h * b, w * b})
 		if err != nil {
 			return err
+		}
+		if src, ok := in.Data.([]float32); ok {
+			// One output row at a time.
+			dst, size := out.Data.([]float32), h*w
+			step, first := 1, func(ch, dy int) int { return ch*b*b + dy*b }
+			if mode == "DCR" {
+				step, first = d, func(ch, dy int) int { return dy*b*d + ch }
+			}
+			return c.parallel(n*d*h*b, grain/max(w*b, 1), func(lo, hi int) {
+				rows := make([][]float32, b)
+				for i := lo; i < hi; i++ {
+					dy, y, ch, image := i%b, i/b%h, i/b/h%d, i/b/h/d
+					for dx := range rows {
+						rows[dx] = src[(image*d*b*b+first(ch, dy)+dx*step)*size+y*w:][:w]
+					}
+					kernels.Interleave(dst[i*w*b:], rows)
+				}
+			})
 		}
 		if mode == "DCR" {
 			return c.permute(out, in, []int{n, b, b, d, h, w}, []int{0, 3, 4, 1, 5, 2})

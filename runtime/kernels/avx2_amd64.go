@@ -24,10 +24,20 @@ func sumTapsAVX2(blocks int, taps int, w *float32, offsets *int, src *float32, d
 //go:noescape
 func rowAVX2(op int, blocks int, dst *float32, a *float32, b *float32, s float32)
 
+// interleaveAVX2 is interleaveGo for blocks of 8 elements of a and b.
+//
+//go:noescape
+func interleaveAVX2(blocks int, dst *float32, a *float32, b *float32)
+
 // winoInputAVX2 is winoInputGo; pitch and stride are in bytes.
 //
 //go:noescape
 func winoInputAVX2(src *float32, pitch int, dst *float32, stride int)
+
+// winoInputEdgeAVX2 is winoInputAVX2 for a source of which mask is in the image.
+//
+//go:noescape
+func winoInputEdgeAVX2(src *float32, at int, mask *int32, pitch int, dst *float32, stride int)
 
 // winoOutputAVX2 is winoOutputGo; stride and pitch are in bytes.
 //

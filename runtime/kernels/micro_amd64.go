@@ -91,3 +91,34 @@ func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pit
 	_, _ = src[35*stride+winoTiles-1], dst[3*pitch+winoOut-1]
 	winoOutputAVX2(&src[0], 4*stride, start, lo, &dst[0], 4*pitch)
 }
+
+func interleave(dst, a, b []float32) {
+	if n := len(a) &^ 7; accelerated && n > 0 {
+		interleaveAVX2(n/8, &dst[:2*n][0], &a[0], &b[:n][0])
+		dst, a, b = dst[2*n:], a[n:], b[n:]
+	}
+	interleaveGo(dst, a, b)
+}
+
+// edgeMask has winoIn neighbours for every number of pixels missing on one side.
+var edgeMask = func() (m [3 * 40]int32) {
+	for i := 40; i < 80; i++ {
+		m[i] = -1
+	}
+	return m
+}()
+
+// winoInputEdge transforms tiles whose rows all exist and whose columns do not
+// on one side, and reports whether these are such tiles.
+func winoInputEdge(plane []float32, h, w, y, x int, dst []float32, stride int) bool {
+	if !accelerated || y < 0 || y+6 > h || x <= -winoIn || x >= w || x < 0 && x+winoIn > w {
+		return false
+	}
+	mask := 80 - (w - x)
+	if x < 0 {
+		mask = 40 + x
+	}
+	_, _ = plane[(y+6)*w-1], dst[35*stride+winoTiles-1]
+	winoInputEdgeAVX2(&plane[0], y*w+x, &edgeMask[mask:][:winoIn][0], 4*w, &dst[0], 4*stride)
+	return true
+}

@@ -24,3 +24,7 @@ func winoInput(src []float32, pitch int, dst []float32, stride int) {
 func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pitch int) {
 	winoOutputGo(src, stride, start, lo, dst, pitch)
 }
+
+func interleave(dst, a, b []float32) { interleaveGo(dst, a, b) }
+
+func winoInputEdge(plane []float32, h, w, y, x int, dst []float32, stride int) bool { return false }

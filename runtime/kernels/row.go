@@ -94,3 +94,26 @@ func (op Op) apply(a, b float32) float32 {
 	}
 	panic("kernels: unknown operation")
 }
+
+// Interleave sets dst[i*len(src)+k] = src[k][i], the rows of DepthToSpace.
+func Interleave(dst []float32, src [][]float32) {
+	n := len(src[0])
+	switch dst = dst[:n*len(src)]; len(src) {
+	case 1:
+		copy(dst, src[0])
+	case 2:
+		interleave(dst, src[0], src[1][:n])
+	default:
+		for k, row := range src {
+			for i, v := range row[:n] {
+				dst[i*len(src)+k] = v
+			}
+		}
+	}
+}
+
+func interleaveGo(dst, a, b []float32) {
+	for i, v := range a {
+		dst[2*i], dst[2*i+1] = v, b[i]
+	}
+}

@@ -94,3 +94,24 @@ func TestChain(t *testing.T) {
 		}
 	})
 }
+
+func TestInterleave(t *testing.T) {
+	bothPaths(t, func(t *testing.T) {
+		for rows := 1; rows <= 4; rows++ {
+			for _, n := range []int{0, 1, 7, 8, 30} {
+				src := make([][]float32, rows)
+				for k := range src {
+					src[k] = random(rand.New(rand.NewPCG(uint64(k), 7)), n)
+				}
+				all, dst := guarded(n * rows)
+				Interleave(dst, src)
+				checkGuard(t, all)
+				for i, v := range dst {
+					if v != src[i%rows][i/rows] {
+						t.Fatalf("%d rows of %d: element %d is %g", rows, n, i, v)
+					}
+				}
+			}
+		}
+	})
+}

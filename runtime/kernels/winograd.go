@@ -143,6 +143,9 @@ func winoInputAt(plane []float32, h, w, y, x int, dst []float32, stride int) {
 		winoInput(plane[y*w+x:], w, dst, stride)
 		return
 	}
+	if winoInputEdge(plane, h, w, y, x, dst, stride) {
+		return
+	}
 	var window [6 * winoIn]float32
 	if left, right := max(0, -x), min(winoIn, w-x); left < right {
 		for r := max(0, -y); r < min(6, h-y); r++ {

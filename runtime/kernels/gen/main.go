@@ -16,6 +16,7 @@ func main() {
 	copyPanel()
 	sumTaps()
 	row()
+	interleave()
 	winoInput()
 	winoOutput()
 	Generate()

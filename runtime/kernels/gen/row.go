@@ -122,3 +122,27 @@ func row() {
 		}
 	}
 }
+
+// interleave merges two rows of 8 elements into one of 16.
+func interleave() {
+	TEXT("interleaveAVX2", NOSPLIT, "func(blocks int, dst *float32, a *float32, b *float32)")
+	Pragma("noescape")
+	Doc("interleaveAVX2 is interleaveGo for blocks of 8 elements of a and b.")
+	blocks, dst, a, b := param("blocks"), param("dst"), param("a"), param("b")
+	Label("block")
+	VMOVUPS(Mem{Base: a}, ys[0])
+	VMOVUPS(Mem{Base: b}, ys[1])
+	VUNPCKLPS(ys[1], ys[0], ys[2])
+	VUNPCKHPS(ys[1], ys[0], ys[3])
+	VMOVUPS(xs[2], Mem{Base: dst})
+	VMOVUPS(xs[3], Mem{Base: dst, Disp: 16})
+	VEXTRACTF128(Imm(1), ys[2], Mem{Base: dst, Disp: 32})
+	VEXTRACTF128(Imm(1), ys[3], Mem{Base: dst, Disp: 48})
+	ADDQ(Imm(32), a)
+	ADDQ(Imm(32), b)
+	ADDQ(Imm(64), dst)
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+	VZEROUPPER()
+	RET()
+}

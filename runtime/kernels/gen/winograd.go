@@ -42,12 +42,37 @@ func inputColumn(r []reg.VecPhysical) [6]reg.VecPhysical {
 
 // winoInput transforms down the columns first, on pixels as they lie in memory,
 // then along the rows, with one tile in each lane.
+//
+// The second form reads only pixels whose mask is set, 36 for each row, and
+// takes the others for zero; its source starts at elements after src.
 func winoInput() {
-	k4, k5, k2 := constant("four", 4), constant("five", 5), constant("two", 2)
 	TEXT("winoInputAVX2", 0, "func(src *float32, pitch int, dst *float32, stride int)")
 	Pragma("noescape")
 	Doc("winoInputAVX2 is winoInputGo; pitch and stride are in bytes.")
-	src, pitch, dst, stride := param("src"), param("pitch"), param("dst"), param("stride")
+	winoInputBody(param("src"), func(v int, at Mem, to reg.VecPhysical) { VMOVUPS(at, to) })
+
+	TEXT("winoInputEdgeAVX2", 0, "func(src *float32, at int, mask *int32, pitch int, dst *float32, stride int)")
+	Pragma("noescape")
+	Doc("winoInputEdgeAVX2 is winoInputAVX2 for a source of which mask is in the image.")
+	src, at, mask := param("src"), param("at"), param("mask")
+	LEAQ(Mem{Base: src, Index: at, Scale: 4}, src)
+	loaded := -1
+	winoInputBody(src, func(v int, at Mem, to reg.VecPhysical) {
+		m := ys[12]
+		if v == 4 {
+			m = xs[12]
+		}
+		if v != loaded {
+			VMOVDQU(Mem{Base: mask, Disp: 32 * v}, m)
+			loaded = v
+		}
+		VMASKMOVPS(at, m, to)
+	})
+}
+
+func winoInputBody(src reg.GPVirtual, load func(v int, at Mem, to reg.VecPhysical)) {
+	k4, k5, k2 := constant("four", 4), constant("five", 5), constant("two", 2)
+	pitch, dst, stride := param("pitch"), param("dst"), param("stride")
 	const row = 4 * 36
 	mid := AllocLocal(6 * row)
 	VMOVUPS(k4, ys[13])
@@ -59,7 +84,7 @@ func winoInput() {
 			r = xs // the last 4 of 36 pixels
 		}
 		for y, at := range six(src, pitch, 32*v) {
-			VMOVUPS(at, r[y])
+			load(v, at, r[y])
 		}
 		for i, t := range inputColumn(r) {
 			VMOVUPS(t, mid.Offset(i*row+32*v))
