@@ -36,7 +36,7 @@ bench: ## ours and ONNX Runtime's time, interleaved, as ratios; SIZES=128x128,48
 	@mkdir -p $(OUT)
 	go test -count 1 -timeout 2h -tags bench -run TestBench -v ./interop -sizes '$(or $(SIZES),128x128)' -networks '$(NETWORKS)' -memory '$(MEMORY)' -samples $(abspath $(OUT))/bench.txt
 
-generate: ## protobuf bindings and assembly
+generate: ## protobuf bindings and assembly; wants protoc (Debian: protobuf-compiler)
 	GOBIN=$(CURDIR)/bin go install github.com/gogo/protobuf/protoc-gen-gogofast
 	PATH=$(CURDIR)/bin:$$PATH go generate ./...
 

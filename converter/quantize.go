@@ -55,15 +55,6 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 	return result, nil
 }
 
-// Simplify returns a simplified copy of a model, with inferred types.
-func Simplify(ctx context.Context, m *onnx.Model) (*onnx.Model, error) {
-	simple := m.Clone()
-	if _, err := passes.Simplify(ctx, simple); err != nil {
-		return nil, err
-	}
-	return simple, nil
-}
-
 func (o *QuantizeOptions) inputOf(p *passes.Plan) calib.Input {
 	in := o.Input
 	if in.Range == 0 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,23 +73,29 @@ func compareQuantized(t *testing.T, python string, net testenv.Model, o converte
 	quantizers := quantizerNodes(quantized)
 	var fetch []string
 	for _, n := range quantizers {
-		fetch = append(fetch, n.Inputs[0].Name, n.Outputs[0].Name, dequantized(n).Name)
+		fetch = append(fetch, n.Inputs[0].Name, n.Outputs[0].Name, n.Outputs[1].Name, n.Outputs[2].Name, dequantized(n).Name)
 	}
 	photo := photograph(t, "butterfly", 48, 40)
 	theirs := runORT(t, python, path, photo, fetch)
 
 	// Quantizers, given ONNX Runtime's inputs of them.
-	codes := runOurs(t, quantizersOnly(quantized, quantizers), inputsOf(theirs, quantizers), nil)
+	pieces := runOurs(t, quantizersOnly(quantized, quantizers), inputsOf(theirs, quantizers), nil)
 	var total, ties int
 	for _, n := range quantizers {
 		name := n.Outputs[0].Name
-		all, differ, most := compareCodes(codes[name].Data.([]uint8), theirs[name].Data.([]float32))
+		all, differ, most := compareCodes(pieces[name].Data.([]uint8), theirs[name].Data.([]float32))
 		if most > 1 {
 			t.Errorf("%q: codes differ by %d for the same input", name, most)
 		}
+		for _, v := range []*onnx.Value{n.Outputs[1], n.Outputs[2]} { // scale and offset
+			if e := relativeError(pieces[v.Name].Data.([]float32), theirs[v.Name].Data.([]float32)); e > 1e-4 {
+				t.Errorf("%q differs by %.1e of its range for the same input", v.Name, e)
+			}
+		}
+		checkLevels(t, dequantized(n).Name, pieces, theirs, n)
 		total, ties = total+all, ties+differ
 	}
-	if ties*1000 > total {
+	if ties*2000 > total {
 		t.Errorf("%d of %d codes differ for the same inputs: too many for ties", ties, total)
 	}
 
@@ -184,7 +191,26 @@ func quantizerNodes(m *onnx.Model) []*onnx.Node {
 	return nodes
 }
 
-// quantizersOnly returns the quantizers of a network, each with its own input.
+// checkLevels compares dequantized tensors: equal up to float rounding where the
+// codes are, one scale apart where they are tied.
+func checkLevels(t *testing.T, name string, ours, theirs map[string]*runtime.Tensor, quantizer *onnx.Node) {
+	t.Helper()
+	codes, scales := ours[quantizer.Outputs[0].Name].Data.([]uint8), ours[quantizer.Outputs[1].Name].Data.([]float32)
+	theirCodes := theirs[quantizer.Outputs[0].Name].Data.([]float32)
+	x, y := ours[name].Data.([]float32), theirs[name].Data.([]float32)
+	least, most := slices.Min(y), slices.Max(y)
+	pixels := len(x) / len(scales)
+	for i := range x {
+		allowed := float64(most-least)*1e-5 + math.Abs(float64(codes[i])-float64(theirCodes[i]))*float64(scales[i/pixels])*1.001
+		if d := math.Abs(float64(x[i]) - float64(y[i])); d > allowed {
+			t.Errorf("%q, element %d: %g here, %g there, codes %d and %g", name, i, x[i], y[i], codes[i], theirCodes[i])
+			return
+		}
+	}
+}
+
+// quantizersOnly returns the quantizers of a network with their Dequantize, each
+// with its own input.
 func quantizersOnly(m *onnx.Model, quantizers []*onnx.Node) *onnx.Model {
 	g := onnx.NewGraph("quantizers")
 	alone := onnx.NewModel(g, m.Opset(""))
@@ -198,9 +224,14 @@ func quantizersOnly(m *onnx.Model, quantizers []*onnx.Node) *onnx.Model {
 		}
 		call := g.NewNode(n.Op, inputs, []string{n.Outputs[0].Name, n.Outputs[1].Name, n.Outputs[2].Name})
 		call.Domain = n.Domain
+		back := g.NewNode("Dequantize", call.Outputs, []string{dequantized(n).Name})
+		back.Domain = n.Domain
+		g.Append(call, back)
+		for _, v := range append(call.Outputs, back.Outputs...) {
+			v.Type.Elem = onnx.Float
+			g.AddOutput(v)
+		}
 		call.Outputs[0].Type = n.Outputs[0].Type
-		g.Append(call)
-		g.AddOutput(call.Outputs[0])
 	}
 	return alone
 }

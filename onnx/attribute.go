@@ -37,14 +37,6 @@ func Attr(name string, value any) *Attribute {
 	return &Attribute{Name: name, Value: value}
 }
 
-// RefAttr returns an attribute of a function body that takes its value from
-// the attribute ref of the call. The zero value tells the type.
-func RefAttr(name, ref string, zero any) *Attribute {
-	a := Attr(name, zero)
-	a.Ref = ref
-	return a
-}
-
 func (g *Graph) decodeAttribute(p *onnxpb.AttributeProto) (*Attribute, error) {
 	rest := *p
 	rest.Name, rest.RefAttrName, rest.Type = nil, nil, nil

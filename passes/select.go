@@ -49,10 +49,26 @@ func Select(g *onnx.Graph, l Layers) ([]*onnx.Node, error) {
 			chosen = append(chosen, n)
 		}
 	}
+	if count == 0 {
+		return nil, noConvolution(g)
+	}
 	if len(chosen) == 0 {
 		return nil, fmt.Errorf("none of the %d convolutions with constant float weights is selected: choose others with --layers all, --include or --exclude (daq inspect lists their names)", count)
 	}
 	return chosen, nil
+}
+
+// noConvolution says why a graph has nothing to quantize.
+func noConvolution(g *onnx.Graph) error {
+	for _, n := range g.Nodes {
+		if n.Is("Conv", "ConvTranspose") && n.Input(1) != nil {
+			if w := n.Inputs[1]; w.Const != nil {
+				return fmt.Errorf("the weights of %s are %s: export the network in float32", n, w.Const.Type)
+			}
+			return fmt.Errorf("the weights of %s are computed by the graph: export the network with constant weights", n)
+		}
+	}
+	return fmt.Errorf("the network has no convolution: there is nothing to quantize")
 }
 
 // quantizable reports whether a node is a convolution with constant float

@@ -25,6 +25,10 @@ func checkOutput(path string, overwrite bool, inputs ...string) error {
 		return err
 	case info.IsDir():
 		return fmt.Errorf("%s is a folder: give the name of a file", path)
+	case !info.Mode().IsRegular() || isLink(path):
+		// Outputs are written beside and renamed, which would replace a device or
+		// a link itself and not what it stands for.
+		return fmt.Errorf("%s is a link or a device, not a file: give the name of a file", path)
 	case !overwrite:
 		for _, in := range inputs {
 			if other, err := os.Stat(in); err == nil && os.SameFile(info, other) {
@@ -34,6 +38,11 @@ func checkOutput(path string, overwrite bool, inputs ...string) error {
 		return fmt.Errorf("%s exists: choose another name, or give --overwrite to replace it", path)
 	}
 	return nil
+}
+
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
 // checkFolder says whether files can be made in a folder.
