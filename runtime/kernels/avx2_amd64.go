@@ -29,17 +29,17 @@ func rowAVX2(op int, blocks int, dst *float32, a *float32, b *float32, s float32
 //go:noescape
 func interleaveAVX2(blocks int, dst *float32, a *float32, b *float32)
 
-// winoInputAVX2 is winoInputGo; pitch and stride are in bytes.
+// winoInputAVX2 is winoInputGo; pitch and stride are in bytes. The same pixels ahead bytes further are prefetched.
 //
 //go:noescape
-func winoInputAVX2(src *float32, pitch int, dst *float32, stride int)
+func winoInputAVX2(src *float32, pitch int, dst *float32, stride int, ahead int)
 
 // winoInputEdgeAVX2 is winoInputAVX2 for a source of which mask is in the image.
 //
 //go:noescape
-func winoInputEdgeAVX2(src *float32, at int, mask *int32, pitch int, dst *float32, stride int)
+func winoInputEdgeAVX2(src *float32, at int, mask *int32, pitch int, dst *float32, stride int, ahead int)
 
 // winoOutputAVX2 is winoOutputGo; stride and pitch are in bytes.
 //
 //go:noescape
-func winoOutputAVX2(src *float32, stride int, start float32, lo float32, dst *float32, pitch int)
+func winoOutputAVX2(src *float32, stride int, start float32, lo float32, dst *float32, pitch int, ahead int)

@@ -956,13 +956,38 @@ block:
 	VZEROUPPER
 	RET
 
-// func winoInputAVX2(src *float32, pitch int, dst *float32, stride int)
-// Requires: AVX, FMA3
-TEXT ·winoInputAVX2(SB), $864-32
+// func winoInputAVX2(src *float32, pitch int, dst *float32, stride int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoInputAVX2(SB), $864-40
 	MOVQ         src+0(FP), AX
 	MOVQ         pitch+8(FP), CX
 	MOVQ         dst+16(FP), DX
 	MOVQ         stride+24(FP), BX
+	MOVQ         ahead+32(FP), SI
+	ADDQ         AX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	PREFETCHT0   128(SI)
+	ADDQ         CX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	PREFETCHT0   128(SI)
+	ADDQ         CX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	PREFETCHT0   128(SI)
+	ADDQ         CX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	PREFETCHT0   128(SI)
+	ADDQ         CX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	PREFETCHT0   128(SI)
+	ADDQ         CX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	PREFETCHT0   128(SI)
 	VMOVUPS      four<>+0(SB), Y13
 	VMOVUPS      five<>+0(SB), Y14
 	VMOVUPS      two<>+0(SB), Y15
@@ -1437,9 +1462,9 @@ DATA two<>+24(SB)/4, $0x40000000
 DATA two<>+28(SB)/4, $0x40000000
 GLOBL two<>(SB), RODATA|NOPTR, $32
 
-// func winoInputEdgeAVX2(src *float32, at int, mask *int32, pitch int, dst *float32, stride int)
-// Requires: AVX, FMA3
-TEXT ·winoInputEdgeAVX2(SB), $864-48
+// func winoInputEdgeAVX2(src *float32, at int, mask *int32, pitch int, dst *float32, stride int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoInputEdgeAVX2(SB), $864-56
 	MOVQ         src+0(FP), AX
 	MOVQ         at+8(FP), CX
 	MOVQ         mask+16(FP), DX
@@ -1447,6 +1472,31 @@ TEXT ·winoInputEdgeAVX2(SB), $864-48
 	MOVQ         pitch+24(FP), CX
 	MOVQ         dst+32(FP), BX
 	MOVQ         stride+40(FP), SI
+	MOVQ         ahead+48(FP), DI
+	ADDQ         AX, DI
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	PREFETCHT0   128(DI)
+	ADDQ         CX, DI
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	PREFETCHT0   128(DI)
+	ADDQ         CX, DI
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	PREFETCHT0   128(DI)
+	ADDQ         CX, DI
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	PREFETCHT0   128(DI)
+	ADDQ         CX, DI
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	PREFETCHT0   128(DI)
+	ADDQ         CX, DI
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	PREFETCHT0   128(DI)
 	VMOVUPS      four<>+0(SB), Y13
 	VMOVUPS      five<>+0(SB), Y14
 	VMOVUPS      two<>+0(SB), Y15
@@ -1906,13 +1956,26 @@ DATA eight<>+24(SB)/4, $0x41000000
 DATA eight<>+28(SB)/4, $0x41000000
 GLOBL eight<>(SB), RODATA|NOPTR, $32
 
-// func winoOutputAVX2(src *float32, stride int, start float32, lo float32, dst *float32, pitch int)
-// Requires: AVX, FMA3
-TEXT ·winoOutputAVX2(SB), $768-40
+// func winoOutputAVX2(src *float32, stride int, start float32, lo float32, dst *float32, pitch int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputAVX2(SB), $768-48
 	MOVQ         src+0(FP), AX
 	MOVQ         stride+8(FP), CX
 	MOVQ         dst+24(FP), DX
 	MOVQ         pitch+32(FP), BX
+	MOVQ         ahead+40(FP), SI
+	ADDQ         DX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	ADDQ         BX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	ADDQ         BX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	ADDQ         BX, SI
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
 	VMOVUPS      two<>+0(SB), Y13
 	VMOVUPS      four<>+0(SB), Y14
 	VMOVUPS      eight<>+0(SB), Y15

@@ -74,22 +74,22 @@ func row(op Op, dst, a, b []float32, s float32) {
 	}
 }
 
-func winoInput(src []float32, pitch int, dst []float32, stride int) {
+func winoInput(src []float32, pitch int, dst []float32, stride, ahead int) {
 	if !accelerated {
 		winoInputGo(src, pitch, dst, stride)
 		return
 	}
 	_, _ = src[5*pitch+winoIn-1], dst[35*stride+winoTiles-1]
-	winoInputAVX2(&src[0], 4*pitch, &dst[0], 4*stride)
+	winoInputAVX2(&src[0], 4*pitch, &dst[0], 4*stride, 4*ahead)
 }
 
-func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pitch int) {
+func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pitch, ahead int) {
 	if !accelerated {
 		winoOutputGo(src, stride, start, lo, dst, pitch)
 		return
 	}
 	_, _ = src[35*stride+winoTiles-1], dst[3*pitch+winoOut-1]
-	winoOutputAVX2(&src[0], 4*stride, start, lo, &dst[0], 4*pitch)
+	winoOutputAVX2(&src[0], 4*stride, start, lo, &dst[0], 4*pitch, 4*ahead)
 }
 
 func interleave(dst, a, b []float32) {
@@ -119,6 +119,6 @@ func winoInputEdge(plane []float32, h, w, y, x int, dst []float32, stride int) b
 		mask = 40 + x
 	}
 	_, _ = plane[(y+6)*w-1], dst[35*stride+winoTiles-1]
-	winoInputEdgeAVX2(&plane[0], y*w+x, &edgeMask[mask:][:winoIn][0], 4*w, &dst[0], 4*stride)
+	winoInputEdgeAVX2(&plane[0], y*w+x, &edgeMask[mask:][:winoIn][0], 4*w, &dst[0], 4*stride, 4*h*w)
 	return true
 }

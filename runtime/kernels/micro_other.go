@@ -17,11 +17,11 @@ func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, 
 
 func row(op Op, dst, a, b []float32, s float32) { rowGo(op, dst, a, b, s) }
 
-func winoInput(src []float32, pitch int, dst []float32, stride int) {
+func winoInput(src []float32, pitch int, dst []float32, stride, _ int) {
 	winoInputGo(src, pitch, dst, stride)
 }
 
-func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pitch int) {
+func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pitch, _ int) {
 	winoOutputGo(src, stride, start, lo, dst, pitch)
 }
 

@@ -140,7 +140,7 @@ func tileRuns(runs []tileRun, first, last, across int) []tileRun {
 // zero.
 func winoInputAt(plane []float32, h, w, y, x int, dst []float32, stride int) {
 	if y >= 0 && y+6 <= h && x >= 0 && x+winoIn <= w {
-		winoInput(plane[y*w+x:], w, dst, stride)
+		winoInput(plane[y*w+x:], w, dst, stride, h*w)
 		return
 	}
 	if winoInputEdge(plane, h, w, y, x, dst, stride) {
@@ -152,17 +152,17 @@ func winoInputAt(plane []float32, h, w, y, x int, dst []float32, stride int) {
 			copy(window[r*winoIn+left:][:right-left], plane[(y+r)*w+x+left:])
 		}
 	}
-	winoInput(window[:], winoIn, dst, stride)
+	winoInput(window[:], winoIn, dst, stride, 0)
 }
 
 // winoOutputAt transforms n tiles and stores what lies in the plane.
 func winoOutputAt(plane []float32, h, w, y, x, n int, src []float32, stride int, start, lo float32) {
 	if y+4 <= h && x+winoOut <= w && n == winoTiles {
-		winoOutput(src, stride, start, lo, plane[y*w+x:], w)
+		winoOutput(src, stride, start, lo, plane[y*w+x:], w, h*w)
 		return
 	}
 	var window [4 * winoOut]float32
-	winoOutput(src, stride, start, lo, window[:], winoOut)
+	winoOutput(src, stride, start, lo, window[:], winoOut, 0)
 	for r := range min(4, h-y) {
 		copy(plane[(y+r)*w+x:][:min(4*n, w-x)], window[r*winoOut:])
 	}

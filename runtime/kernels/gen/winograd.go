@@ -46,12 +46,12 @@ func inputColumn(r []reg.VecPhysical) [6]reg.VecPhysical {
 // The second form reads only pixels whose mask is set, 36 for each row, and
 // takes the others for zero; its source starts at elements after src.
 func winoInput() {
-	TEXT("winoInputAVX2", 0, "func(src *float32, pitch int, dst *float32, stride int)")
+	TEXT("winoInputAVX2", 0, "func(src *float32, pitch int, dst *float32, stride int, ahead int)")
 	Pragma("noescape")
-	Doc("winoInputAVX2 is winoInputGo; pitch and stride are in bytes.")
+	Doc("winoInputAVX2 is winoInputGo; pitch and stride are in bytes. The same pixels ahead bytes further are prefetched.")
 	winoInputBody(param("src"), func(v int, at Mem, to reg.VecPhysical) { VMOVUPS(at, to) })
 
-	TEXT("winoInputEdgeAVX2", 0, "func(src *float32, at int, mask *int32, pitch int, dst *float32, stride int)")
+	TEXT("winoInputEdgeAVX2", 0, "func(src *float32, at int, mask *int32, pitch int, dst *float32, stride int, ahead int)")
 	Pragma("noescape")
 	Doc("winoInputEdgeAVX2 is winoInputAVX2 for a source of which mask is in the image.")
 	src, at, mask := param("src"), param("at"), param("mask")
@@ -73,6 +73,7 @@ func winoInput() {
 func winoInputBody(src reg.GPVirtual, load func(v int, at Mem, to reg.VecPhysical)) {
 	k4, k5, k2 := constant("four", 4), constant("five", 5), constant("two", 2)
 	pitch, dst, stride := param("pitch"), param("dst"), param("stride")
+	prefetch(src, pitch, 6, 3)
 	const row = 4 * 36
 	mid := AllocLocal(6 * row)
 	VMOVUPS(k4, ys[13])
@@ -144,10 +145,11 @@ func outputColumn() [4]reg.VecPhysical {
 // with a tile in each lane, then back to pixels as they lie in memory.
 func winoOutput() {
 	k8 := constant("eight", 8)
-	TEXT("winoOutputAVX2", 0, "func(src *float32, stride int, start float32, lo float32, dst *float32, pitch int)")
+	TEXT("winoOutputAVX2", 0, "func(src *float32, stride int, start float32, lo float32, dst *float32, pitch int, ahead int)")
 	Pragma("noescape")
 	Doc("winoOutputAVX2 is winoOutputGo; stride and pitch are in bytes.")
 	src, stride, dst, pitch := param("src"), param("stride"), param("dst"), param("pitch")
+	prefetch(dst, pitch, 4, 2)
 	mid := AllocLocal(4 * 6 * 32)
 	VMOVUPS(constant("two", 2), ys[13])
 	VMOVUPS(constant("four", 4), ys[14])
@@ -191,4 +193,18 @@ func winoOutput() {
 	}
 	VZEROUPPER()
 	RET()
+}
+
+// prefetch asks for so many cache lines of each row, ahead of base.
+func prefetch(base, pitch reg.GPVirtual, rows, lines int) {
+	at := param("ahead")
+	ADDQ(base, at)
+	for r := range rows {
+		for l := range lines {
+			PREFETCHT0(Mem{Base: at, Disp: 64 * l})
+		}
+		if r < rows-1 {
+			ADDQ(pitch, at)
+		}
+	}
 }
