@@ -25,6 +25,10 @@ func Open(ctx context.Context, m *onnx.Model, in calib.Input, o runtime.Options)
 	if in.Range == 0 {
 		in.Range = rangeOf(m)
 	}
+	m, err := anySize(m)
+	if err != nil {
+		return nil, err
+	}
 	probe, err := probe()
 	if err != nil {
 		return nil, err

@@ -12,19 +12,28 @@ import (
 )
 
 // Simplify returns a checked and simplified copy of a float network, with
-// inferred types and, where the graph allows it, with dynamic height and width.
+// inferred types and dynamic height and width.
 func Simplify(ctx context.Context, m *onnx.Model) (*onnx.Model, error) {
 	if err := checkFloat(m); err != nil {
 		return nil, err
 	}
-	simple := m.Clone()
-	if _, err := passes.FreeSize(simple); err != nil {
+	simple, err := anySize(m)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := passes.Simplify(ctx, simple); err != nil {
 		return nil, err
 	}
 	return simple, nil
+}
+
+// anySize returns a copy of a network that takes pictures of any size.
+func anySize(m *onnx.Model) (*onnx.Model, error) {
+	free := m.Clone()
+	if ok, err := passes.FreeSize(free); err != nil || ok {
+		return free, err
+	}
+	return nil, fmt.Errorf("the network takes %s only, and sizes inside of it depend on that: export it with dynamic height and width", m.Graph.Inputs[0].Type)
 }
 
 // checkFloat refuses what cannot be quantized to anything useful: broken models,

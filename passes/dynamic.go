@@ -7,16 +7,13 @@ import "github.com/daq-sr/daq/onnx"
 // reports whether the model now takes pictures of any size: shape inference must
 // prove that the output then is a multiple of the input, so sizes that the
 // exporter wrote into the graph as constants keep it as it is. Types are inferred
-// when it changed something.
+// when it changed something. What is no network of one picture is left alone.
 func FreeSize(m *onnx.Model) (bool, error) {
 	if len(m.Graph.Inputs) == 0 || len(m.Graph.Outputs) != 1 {
-		return false, nil
+		return true, nil
 	}
 	shape := m.Graph.Inputs[0].Type.Shape
-	if len(shape) != 4 {
-		return false, nil
-	}
-	if !shape[2].IsKnown() && !shape[3].IsKnown() {
+	if len(shape) != 4 || !shape[2].IsKnown() && !shape[3].IsKnown() {
 		return true, nil
 	}
 	trial := m.Clone()

@@ -34,7 +34,7 @@ const minimum = 256
 func (a *arena) get(n int) (*buffer, error) {
 	size := max((n+63)&^63, minimum)
 	if a.inUse+int64(size) > a.limit {
-		return nil, fmt.Errorf("%s more are needed where %s are in use: the limit is %s; use a smaller input or tiles",
+		return nil, fmt.Errorf("%s more are needed where %s are in use: the limit is %s; use a smaller input",
 			byteCount(int64(size)), byteCount(a.inUse), byteCount(a.limit))
 	}
 	i, _ := slices.BinarySearchFunc(a.free, size, func(b *buffer, n int) int { return len(b.bytes) - n })

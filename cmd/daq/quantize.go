@@ -64,7 +64,7 @@ that knows ONNX functions.`,
 	flags.StringVar(&f.step, "step", "calibrated", "`rule` for the distance of two codes: calibrated (from the pictures); or paper, wide or a number of standard deviations, which need no pictures")
 	f.layers.add(flags)
 	f.input.add(flags)
-	flags.Int64Var(&f.opset, "opset", 0, "`version` of the opset of OUT.onnx, 13 or later; 0 is the lowest that stores the codes at their width")
+	flags.Int64Var(&f.opset, "opset", 0, "`version` of the opset of OUT.onnx, 13 or later and not below the model's own; 0 is the lowest that stores the codes at their width")
 	flags.StringVar(&f.plan, "plan", "", "obey the choices of this `file` (see --save-plan) instead of the flags above")
 	flags.StringVar(&f.savePlan, "save-plan", "", "write all choices made to this `file`, to be edited and given back")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace files that exist")
@@ -163,13 +163,13 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	done()
+	if err := q.Model.Save(f.out); err != nil {
+		return err
+	}
 	if f.savePlan != "" {
 		if err := savePlan(f.savePlan, q.Plan); err != nil {
 			return err
 		}
-	}
-	if err := q.Model.Save(f.out); err != nil {
-		return err
 	}
 	r := quantizeResult{
 		Model: path, Output: f.out, Plan: f.savePlan, Opset: q.Model.Opset(""),
