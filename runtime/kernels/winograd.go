@@ -17,11 +17,15 @@ type winograd struct {
 // batch to stay in the second-level cache.
 type winoChunk struct {
 	first, rows, padded int
-	weights             []float32 // [36][padded/mr][In][mr]
+	weights             []float32 // of each slice of inputs [36][padded/mr][depth][mr]
 	bias                []float32
 }
 
 const winoChunkRows = 64
+
+// winoDepth is the number of input channels in a slice: their transformed tiles
+// stay in the second-level cache beside the products.
+const winoDepth = 64
 
 // winogradSuits tells whether the transforms pay for themselves.
 func winogradSuits(s ConvShape) bool {
@@ -46,8 +50,10 @@ func newWinograd(s ConvShape, weights, bias []float32, lo float32) *winograd {
 		for o := range c.rows {
 			for i := range s.In {
 				u := winoKernel(weights[((first+o)*s.In+i)*9:][:9])
+				depth := min(winoDepth, s.In-i/winoDepth*winoDepth)
+				slice := c.weights[36*c.padded*(i/winoDepth*winoDepth):]
 				for pos, v := range u {
-					c.weights[(pos*c.padded+o/mr*mr)*s.In+i*mr+o%mr] = v
+					slice[(pos*c.padded+o/mr*mr)*depth+i%winoDepth*mr+o%mr] = v
 				}
 			}
 		}
@@ -81,6 +87,9 @@ func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 	// Transforms write winoTiles columns even when fewer are left: into the next
 	// channel, which is transformed later, or into this room at the end.
 	inStride := s.In*nr + winoTiles
+	if len(wg.chunks) == 1 {
+		inStride = min(s.In, winoDepth)*nr + winoTiles
+	}
 	outStride := wg.biggest*nr + winoTiles
 	return w.each(ctx, t.n*batches, func(item int, sc *scratch) {
 		image := t.src[item/batches*s.In*t.h*t.w:][:s.In*t.h*t.w]
@@ -89,19 +98,39 @@ func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 		runs := tileRuns(list[:0], first, min(first+nr, tiles), across)
 		buf := sc.floats(36 * (inStride + outStride))
 		in, out := buf[:36*inStride], buf[36*inStride:]
-		for c := range s.In {
-			plane := image[c*t.h*t.w:][:t.h*t.w]
-			for _, r := range runs {
-				for k := 0; k < r.n; k += winoTiles {
-					winoInputAt(plane, t.h, t.w, r.y-s.Pads[0], r.x+4*k-s.Pads[1], in[c*nr+r.col+k:], inStride)
+		// The slices of inputs are outside for one chunk of outputs, inside for
+		// several, which share all transformed tiles.
+		transform := func(from, to int) {
+			for c := from; c < to; c++ {
+				plane := image[c*t.h*t.w:][:t.h*t.w]
+				for _, r := range runs {
+					for k := 0; k < r.n; k += winoTiles {
+						winoInputAt(plane, t.h, t.w, r.y-s.Pads[0], r.x+4*k-s.Pads[1], in[(c-from)*nr+r.col+k:], inStride)
+					}
 				}
 			}
 		}
+		if len(wg.chunks) > 1 {
+			transform(0, s.In)
+		}
 		for i := range wg.chunks {
 			chunk := &wg.chunks[i]
-			for pos := range 36 {
-				gemmPanel(chunk.padded/mr, s.In, chunk.weights[pos*chunk.padded*s.In:], in[pos*inStride:],
-					out[pos*outStride:], nr, zeros[:], noClamp)
+			for k := 0; k < s.In; k += winoDepth {
+				depth := min(winoDepth, s.In-k)
+				tiles := in[k*nr:]
+				if len(wg.chunks) == 1 {
+					tiles = in
+					transform(k, k+depth)
+				}
+				start := zeros[:]
+				if k > 0 {
+					start = nil
+				}
+				weights := chunk.weights[36*chunk.padded*k:]
+				for pos := range 36 {
+					gemmPanel(chunk.padded/mr, depth, weights[pos*chunk.padded*depth:], tiles[pos*inStride:],
+						out[pos*outStride:], nr, start, noClamp)
+				}
 			}
 			for o := range chunk.rows {
 				number := item/batches*s.Out + chunk.first + o
