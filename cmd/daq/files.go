@@ -25,10 +25,6 @@ func checkOutput(path string, overwrite bool, inputs ...string) error {
 		return err
 	case info.IsDir():
 		return fmt.Errorf("%s is a folder: give the name of a file", path)
-	case !info.Mode().IsRegular() || isLink(path):
-		// Outputs are written beside and renamed, which would replace a device or
-		// a link itself and not what it stands for.
-		return fmt.Errorf("%s is a link or a device, not a file: give the name of a file", path)
 	case !overwrite:
 		for _, in := range inputs {
 			if other, err := os.Stat(in); err == nil && os.SameFile(info, other) {
@@ -36,6 +32,10 @@ func checkOutput(path string, overwrite bool, inputs ...string) error {
 			}
 		}
 		return fmt.Errorf("%s exists: choose another name, or give --overwrite to replace it", path)
+	case !info.Mode().IsRegular() || isLink(path):
+		// Outputs are written beside and renamed, which would replace a device or
+		// a link itself and not what it stands for.
+		return fmt.Errorf("%s is a link or a device, not a file: give the name of a file", path)
 	}
 	return nil
 }
