@@ -3,6 +3,7 @@ package calib
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/daq-sr/daq/internal/imaging"
 	"github.com/daq-sr/daq/internal/quant"
@@ -10,10 +11,11 @@ import (
 )
 
 // Collect runs a network over pictures and returns the statistics of the tensors
-// it was opened to observe, each with its distribution. model is the digest that
+// it was opened to observe, each with its distribution: one, or one for each
+// channel. model is the digest that
 // the profile names. One picture is in memory at a time; progress, which may be
 // nil, is told how many are done.
-func Collect(ctx context.Context, n *Network, model string, images *Dataset, tensors map[string]quant.Distribution, progress func(done, total int)) (*Profile, error) {
+func Collect(ctx context.Context, n *Network, model string, images *Dataset, tensors map[string][]quant.Distribution, progress func(done, total int)) (*Profile, error) {
 	if progress == nil {
 		progress = func(int, int) {}
 	}
@@ -45,14 +47,34 @@ func Collect(ctx context.Context, n *Network, model string, images *Dataset, ten
 	return profile, nil
 }
 
-func (p *Profile) observe(name string, d quant.Distribution, t *runtime.Tensor) error {
+func (p *Profile) observe(name string, channels []quant.Distribution, t *runtime.Tensor) error {
 	x, ok := t.Data.([]float32)
 	if !ok || len(t.Shape) != 4 || t.Shape[0] != 1 {
 		return fmt.Errorf("it is %s%v, feature maps are float [1,C,H,W]: leave its convolution out with --exclude", t.Type, t.Shape)
 	}
-	stats, err := p.Tensor(name, d, t.Shape[1])
+	if len(channels) != 1 && len(channels) != t.Shape[1] {
+		return fmt.Errorf("it has %d channels, %d were expected", t.Shape[1], len(channels))
+	}
+	whole, some := summarize(channels)
+	stats, err := p.Tensor(name, whole, t.Shape[1])
 	if err != nil {
 		return err
 	}
+	stats.PostReLU = some
 	return stats.Observe(x, t.Shape[2]*t.Shape[3])
+}
+
+// summarize returns the distribution of a tensor and, where channels differ,
+// which of them follow a ReLU.
+func summarize(channels []quant.Distribution) (whole quant.Distribution, postReLU []bool) {
+	if !slices.Contains(channels, quant.Signed) {
+		return quant.PostReLU, nil
+	}
+	if !slices.Contains(channels, quant.PostReLU) {
+		return quant.Signed, nil
+	}
+	for _, d := range channels {
+		postReLU = append(postReLU, d == quant.PostReLU)
+	}
+	return quant.Signed, postReLU
 }

@@ -155,7 +155,16 @@ func (n *Network) planes(m *imaging.Image) (*imaging.Image, error) {
 	return imaging.Resize(in, in.Width*n.Enlarge, in.Height*n.Enlarge)
 }
 
-func (n *Network) run(ctx context.Context, in *imaging.Image, white float32, watch func(string, *runtime.Tensor) error) (*imaging.Image, error) {
+// Tensor returns a picture as the network's input reads it, [1,C,H,W].
+func (n *Network) Tensor(m *imaging.Image) (*runtime.Tensor, error) {
+	planes, err := n.planes(m)
+	if err != nil {
+		return nil, err
+	}
+	return n.tensor(planes, n.Range)
+}
+
+func (n *Network) tensor(in *imaging.Image, white float32) (*runtime.Tensor, error) {
 	pix := in.Pix
 	if white != 1 {
 		pix = make([]float32, len(in.Pix))
@@ -163,7 +172,11 @@ func (n *Network) run(ctx context.Context, in *imaging.Image, white float32, wat
 			pix[i] = v * white
 		}
 	}
-	x, err := runtime.Of([]int{1, n.Channels, in.Height, in.Width}, pix)
+	return runtime.Of([]int{1, n.Channels, in.Height, in.Width}, pix)
+}
+
+func (n *Network) run(ctx context.Context, in *imaging.Image, white float32, watch func(string, *runtime.Tensor) error) (*imaging.Image, error) {
+	x, err := n.tensor(in, white)
 	if err != nil {
 		return nil, err
 	}

@@ -120,7 +120,7 @@ func (p *Profile) Merge(q *Profile) error {
 	if len(p.Images) > 0 {
 		for _, name := range append(p.Names(), q.Names()...) {
 			a, b := p.Tensors[name], q.Tensors[name]
-			if a == nil || b == nil || a.Distribution != b.Distribution || len(a.Channels) != len(b.Channels) {
+			if a == nil || b == nil || a.Distribution != b.Distribution || !slices.Equal(a.PostReLU, b.PostReLU) || len(a.Channels) != len(b.Channels) {
 				return fmt.Errorf("cannot merge profiles: tensor %q is not the same in both", name)
 			}
 		}
@@ -131,6 +131,7 @@ func (p *Profile) Merge(q *Profile) error {
 		if err != nil {
 			return fmt.Errorf("cannot merge profiles: %w", err)
 		}
+		to.PostReLU = from.PostReLU
 		if err := to.Merge(from); err != nil {
 			return fmt.Errorf("cannot merge profiles: tensor %q: %w", name, err)
 		}
@@ -282,6 +283,9 @@ func (p *Profile) check() error {
 		}
 		if len(t.Channels) == 0 || len(t.Channels) > maxChannels {
 			return fmt.Errorf("tensor %q has %d channels: want 1 to %d", name, len(t.Channels), maxChannels)
+		}
+		if n := len(t.PostReLU); n != 0 && n != len(t.Channels) {
+			return fmt.Errorf("tensor %q has %d channels and tells of %d what they follow", name, len(t.Channels), n)
 		}
 		for c := range t.Channels {
 			if err := t.Channels[c].check(len(p.Images)); err != nil {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/big"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/daq-sr/daq/internal/quant"
@@ -18,7 +19,10 @@ type TensorStats struct {
 	// Distribution says over which values a channel is normalised. It follows
 	// from the graph; a negative value in a PostReLU tensor is an error.
 	Distribution quant.Distribution `json:"distribution"`
-	Channels     []ChannelStats     `json:"channels"`
+	// PostReLU tells, of a Signed tensor, which channels follow a ReLU all the
+	// same: a Concat of both kinds. Empty when none does.
+	PostReLU []bool         `json:"post_relu,omitempty"`
+	Channels []ChannelStats `json:"channels"`
 }
 
 // ChannelStats holds the statistics of one channel over all images.
@@ -99,6 +103,14 @@ func NewTensorStats(d quant.Distribution, channels int) *TensorStats {
 	return &TensorStats{Distribution: d, Channels: make([]ChannelStats, channels)}
 }
 
+// Of returns the distribution of a channel.
+func (t *TensorStats) Of(c int) quant.Distribution {
+	if len(t.PostReLU) > 0 && t.PostReLU[c] {
+		return quant.PostReLU
+	}
+	return t.Distribution
+}
+
 // NonFinite returns the first channel that saw NaN or an infinity, and how many,
 // or -1.
 func (t *TensorStats) NonFinite() (channel int, count int64) {
@@ -122,16 +134,14 @@ func (t *TensorStats) Observe(x []float32, hw int) error {
 	for w := range workers {
 		wg.Go(func() {
 			for c := w; c < len(t.Channels); c += workers {
-				t.Channels[c].observe(t.Distribution, x[c*hw:(c+1)*hw])
+				t.Channels[c].observe(t.Of(c), x[c*hw:(c+1)*hw])
 			}
 		})
 	}
 	wg.Wait()
-	if t.Distribution == quant.PostReLU {
-		for c := range t.Channels {
-			if v := t.Channels[c].Min; v < 0 {
-				return fmt.Errorf("calib: channel %d has the value %v, but the tensor follows a ReLU", c, v)
-			}
+	for c := range t.Channels {
+		if v := t.Channels[c].Min; v < 0 && t.Of(c) == quant.PostReLU {
+			return fmt.Errorf("calib: channel %d has the value %v, but it follows a ReLU", c, v)
 		}
 	}
 	return nil
@@ -241,7 +251,7 @@ func (s *ChannelStats) ZeroShare() float64 {
 // Merge adds the statistics of other images. The result does not depend on the
 // order of merges.
 func (t *TensorStats) Merge(o *TensorStats) error {
-	if t.Distribution != o.Distribution || len(t.Channels) != len(o.Channels) {
+	if t.Distribution != o.Distribution || !slices.Equal(t.PostReLU, o.PostReLU) || len(t.Channels) != len(o.Channels) {
 		return fmt.Errorf("calib: cannot merge %d %v channels with %d %v ones",
 			len(t.Channels), t.Distribution, len(o.Channels), o.Distribution)
 	}

@@ -36,12 +36,9 @@ func calibrate(ctx context.Context, simple *onnx.Model, model string, convs []*o
 	if err != nil {
 		return nil, nil, err
 	}
-	distributions := make(map[string]quant.Distribution, len(tensors))
+	distributions := make(map[string][]quant.Distribution, len(tensors))
 	for _, name := range tensors {
-		distributions[name] = quant.Signed
-		if passes.NonNegative(simple.Graph.Value(name)) {
-			distributions[name] = quant.PostReLU
-		}
+		distributions[name] = passes.Distributions(simple.Graph.Value(name))
 	}
 	profile, err := calib.Collect(ctx, network, model, images, distributions, func(done, total int) {
 		o.Progress.report("calibrate", done, total)

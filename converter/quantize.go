@@ -47,7 +47,11 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 	}
 	result.Plan.Model, result.Plan.InputRange = result.Source, result.Network.Range
 	o.Progress.report("quantize", 0, 1)
-	if result.Done, err = passes.Quantize(simple, result.Plan, o.Opset); err != nil {
+	rounding, err := result.round(ctx, images, o)
+	if err != nil {
+		return nil, err
+	}
+	if result.Done, err = passes.Quantize(simple, result.Plan, rounding, o.Opset); err != nil {
 		return nil, err
 	}
 	describe(simple, result)
@@ -79,4 +83,36 @@ func (q *Quantized) plan(ctx context.Context, images *calib.Dataset, o QuantizeO
 	}
 	q.Plan, err = passes.MakePlan(q.Model.Graph, o.Settings, q.Profile)
 	return err
+}
+
+// Weights are rounded for the middle of some pictures; memory grows with both.
+const (
+	roundingPictures = 16
+	roundingSize     = 96
+)
+
+// round rounds the weights for the pictures, when there are any and the rule is
+// calibrated.
+func (q *Quantized) round(ctx context.Context, images *calib.Dataset, o QuantizeOptions) (passes.Rounding, error) {
+	if images == nil || q.Plan.Rule != passes.Calibrated {
+		return nil, nil
+	}
+	var pictures []*runtime.Tensor
+	names := images.Names()
+	count := min(len(names), roundingPictures)
+	for i := range count {
+		m, err := images.Image(i * len(names) / count)
+		if err != nil {
+			return nil, err
+		}
+		w, h := min(m.Width, roundingSize), min(m.Height, roundingSize)
+		t, err := q.Network.Tensor(cutOut(m, (m.Width-w)/2, (m.Height-h)/2, w, h))
+		if err != nil {
+			return nil, err
+		}
+		pictures = append(pictures, t)
+	}
+	return passes.Round(ctx, q.Model, q.Plan, pictures, passes.RoundOptions{
+		Threads: o.Threads, Progress: func(done, total int) { o.Progress.report("round", done, total) },
+	})
 }

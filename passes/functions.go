@@ -42,6 +42,36 @@ const (
   variance_of_all = GlobalAveragePool (squared)
   variance = Div (variance_of_all, share)`
 
+	// Mean and variance over the values above floor: of all values, or of the
+	// positive ones where a channel follows a ReLU.
+	quantizeWindowHead = `
+  tiny = Constant <value = float {1e-12}> ()
+  is_inside = Greater (X, floor)
+  inside = Cast <to = 1> (is_inside)
+  share_or_zero = GlobalAveragePool (inside)
+  share = Max (share_or_zero, tiny)
+  mean_of_all = GlobalAveragePool (X)
+  mean = Div (mean_of_all, share)
+  centred_all = Sub (X, mean)
+  centred = Mul (centred_all, inside)
+  squared = Mul (centred, centred)
+  variance_of_all = GlobalAveragePool (squared)
+  variance = Div (variance_of_all, share)`
+
+	quantizeWindowTail = `
+  top = Sub (levels, one)
+  scale = Mul (sigma, step)
+  shift = Mul (sigma, start)
+  lowest = Add (mean, shift)
+  offset = Max (lowest, floor)
+  shifted = Sub (X, offset)
+  position = Div (shifted, scale)
+  raised = Add (position, half)
+  whole = Floor (raised)
+  at_least = Max (whole, least)
+  code = Min (at_least, top)
+  codes = Cast <to = 2> (code)`
+
 	deviation = `
   epsilon = Constant <value = float {%g}> ()
   half = Constant <value = float {0.5}> ()
@@ -125,6 +155,7 @@ func daqFunctions(opset int64, sigmaBits int) (map[string]*onnx.Function, error)
 	for _, f := range []struct{ name, in, out, body string }{
 		{"Quantize", "X, step, levels", "codes, scale, offset", quantizeHead + spread + sigma + fmt.Sprintf(quantizeTail, signedOffset)},
 		{"QuantizeRelu", "X, step, levels", "codes, scale, offset", quantizeReluHead + spread + sigma + fmt.Sprintf(quantizeTail, reluOffset)},
+		{"QuantizeWindow", "X, step, start, floor, levels", "codes, scale, offset", quantizeWindowHead + spread + sigma + quantizeWindowTail},
 		{"Dequantize", "codes, scale, offset", "Y", dequantizeBody},
 		{"Unpack", "packed, shifts, radix, shape", "codes", unpackBody},
 	} {

@@ -1,6 +1,11 @@
 package passes
 
-import "github.com/daq-sr/daq/onnx"
+import (
+	"slices"
+
+	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/onnx"
+)
 
 // NonNegative reports whether the graph proves that a value cannot be negative:
 // a Relu made it, or operators that keep or give non-negative values did. DAQ
@@ -8,6 +13,35 @@ import "github.com/daq-sr/daq/onnx"
 // and not from one image.
 func NonNegative(v *onnx.Value) bool {
 	return nonNegative(v, map[*onnx.Value]bool{})
+}
+
+// Distributions returns the distribution of a feature map [N,C,H,W] that follows
+// from the graph: one, or, for a Concat of channels of both kinds, one for each
+// channel.
+func Distributions(v *onnx.Value) []quant.Distribution {
+	n := v.Producer
+	if NonNegative(v) {
+		return []quant.Distribution{quant.PostReLU}
+	}
+	signed := []quant.Distribution{quant.Signed}
+	if n == nil || !n.Is("Concat") || n.Int("axis", 0) != 1 && n.Int("axis", 0) != -3 {
+		return signed
+	}
+	var all []quant.Distribution
+	for _, in := range n.Inputs {
+		d, channels := Distributions(in), channelsOf(in)
+		if channels < 0 {
+			return signed
+		}
+		if len(d) == 1 {
+			d = slices.Repeat(d, int(channels))
+		}
+		all = append(all, d...)
+	}
+	if !slices.Contains(all, quant.PostReLU) {
+		return signed
+	}
+	return all
 }
 
 func nonNegative(v *onnx.Value, seen map[*onnx.Value]bool) bool {

@@ -30,11 +30,13 @@ const PlanFormat = "daq plan 1"
 
 // ActivationPlan quantizes one tensor where some convolutions read it.
 type ActivationPlan struct {
-	Tensor   string    `json:"tensor"`
-	Readers  []string  `json:"readers"`         // names of the convolutions
-	PostReLU bool      `json:"post_relu"`       // the window starts at zero
-	Bits     int       `json:"bits"`            // 1 to 8
-	Steps    []float32 `json:"steps,omitempty"` // in units of sigma: one, or one for each channel; the rule's when empty
+	Tensor       string    `json:"tensor"`
+	Readers      []string  `json:"readers"`                 // names of the convolutions
+	PostReLU     bool      `json:"post_relu"`               // the window starts at zero
+	ReLUChannels []int     `json:"relu_channels,omitempty"` // where only these follow a ReLU: a Concat of both kinds
+	Bits         int       `json:"bits"`                    // 1 to 8
+	Steps        []float32 `json:"steps,omitempty"`         // in units of sigma: one, or one for each channel; the rule's when empty
+	Starts       []float32 `json:"starts,omitempty"`        // lowest level of each step, in units of sigma from the mean; symmetric when empty
 }
 
 // WeightPlan quantizes the weights of one convolution.
@@ -48,9 +50,10 @@ type WeightPlan struct {
 //
 //	paper       s(n), best for a normal distribution; weights: one sigma a tensor
 //	wide        s(n-1), which leaves room for heavy tails; weights as in paper
-//	calibrated  for each channel the step of least squared error over its
-//	            calibration histogram; weights: least squared error for each
-//	            output channel
+//	calibrated  for each channel the window of least squared error over its
+//	            calibration histogram; weights: rounded for the calibration
+//	            pictures (Round), or least squared error for each output
+//	            channel where there are none
 //	a number    that step in units of sigma, for activations and weights
 type Rule string
 
@@ -134,7 +137,7 @@ func MakePlan(g *onnx.Graph, s Settings, profile *calib.Profile) (*Plan, error) 
 			at[x.Name] = i
 			a := ActivationPlan{Tensor: x.Name, PostReLU: NonNegative(x), Bits: s.ActivationBits}
 			if s.Rule == Calibrated {
-				if a.Steps, err = bestSteps(profile, x.Name, quant.Levels(a.Bits)); err != nil {
+				if err = a.calibrate(profile); err != nil {
 					return nil, err
 				}
 			}
@@ -192,6 +195,9 @@ func ParsePlan(data []byte) (*Plan, error) {
 	for _, a := range p.Activations {
 		if err := quant.CheckBits(a.Bits); err != nil {
 			return nil, fmt.Errorf("plan: tensor %q: %w", a.Tensor, err)
+		}
+		if len(a.Starts) != 0 && len(a.Starts) != len(a.Steps) {
+			return nil, fmt.Errorf("plan: tensor %q: %d starts for %d steps: give one for each, or none", a.Tensor, len(a.Starts), len(a.Steps))
 		}
 		if err := checkSteps(a.Steps); err != nil {
 			return nil, fmt.Errorf("plan: tensor %q: %w", a.Tensor, err)

@@ -2,6 +2,7 @@ package passes
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/daq-sr/daq/internal/quant"
@@ -22,7 +23,7 @@ type Quantized struct {
 // packed n-bit codes and a daq.Dequantize. The opset is raised to at least opset,
 // or, when that is 0, to the one that has the types the codes need. The model is
 // changed in place; its types must be inferred.
-func Quantize(m *onnx.Model, p *Plan, opset int64) (*Quantized, error) {
+func Quantize(m *onnx.Model, p *Plan, rounding Rounding, opset int64) (*Quantized, error) {
 	if opset == 0 {
 		opset = neededOpset(m, p)
 	}
@@ -39,7 +40,7 @@ func Quantize(m *onnx.Model, p *Plan, opset int64) (*Quantized, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &quantizer{m: m, g: m.Graph, plan: p, opset: opset, nodes: map[string]*onnx.Node{}, shared: map[string]*onnx.Value{}}
+	q := &quantizer{m: m, g: m.Graph, plan: p, rounding: rounding, opset: opset, nodes: map[string]*onnx.Node{}, shared: map[string]*onnx.Value{}}
 	for _, n := range q.g.Nodes {
 		if quantizable(n) {
 			q.nodes[n.Label()] = n
@@ -90,14 +91,15 @@ func containerType(bits int) onnx.DataType {
 
 // quantizer rewrites one graph.
 type quantizer struct {
-	m      *onnx.Model
-	g      *onnx.Graph
-	plan   *Plan
-	opset  int64
-	nodes  map[string]*onnx.Node  // convolutions by name
-	shared map[string]*onnx.Value // constants and dequantized weights that several nodes read
-	called []string               // functions in order of first use
-	done   Quantized
+	m        *onnx.Model
+	g        *onnx.Graph
+	plan     *Plan
+	rounding Rounding
+	opset    int64
+	nodes    map[string]*onnx.Node  // convolutions by name
+	shared   map[string]*onnx.Value // constants and dequantized weights that several nodes read
+	called   []string               // functions in order of first use
+	done     Quantized
 }
 
 func (q *quantizer) call(function string, inputs []*onnx.Value, outputs []string, name string) *onnx.Node {
@@ -136,13 +138,21 @@ func (q *quantizer) activation(a ActivationPlan) error {
 	if channels := channelsOf(x); len(step) != 1 && channels >= 0 && int64(len(step)) != channels {
 		return fmt.Errorf("%d steps for %d channels: give one, or one for each channel", len(step), channels)
 	}
-	function := "Quantize"
-	if a.PostReLU {
-		function = "QuantizeRelu"
+	for _, c := range a.ReLUChannels {
+		if c < 0 || c >= len(step) {
+			return fmt.Errorf("relu_channels names channel %d, and there are steps for %d", c, len(step))
+		}
 	}
 	levels := q.scalar(float32(quant.Levels(a.Bits)), fmt.Sprintf("daq_levels_%d", quant.Levels(a.Bits)))
-	quantize := q.call(function, []*onnx.Value{x, q.steps(a.Tensor, step), levels},
-		[]string{x.Name + "_codes", x.Name + "_scale", x.Name + "_offset"}, x.Name+"/Quantize")
+	function, inputs := "Quantize", []*onnx.Value{x, q.perChannel(a.Tensor, "step", step), levels}
+	switch {
+	case len(a.Starts) > 0:
+		function = "QuantizeWindow"
+		inputs = []*onnx.Value{x, inputs[1], q.perChannel(a.Tensor, "start", a.Starts), q.perChannel(a.Tensor, "floor", a.floors()), levels}
+	case a.PostReLU:
+		function = "QuantizeRelu"
+	}
+	quantize := q.call(function, inputs, []string{x.Name + "_codes", x.Name + "_scale", x.Name + "_offset"}, x.Name+"/Quantize")
 	quantize.Outputs[0].Type = onnx.Type{Elem: onnx.Uint8, Shape: x.Type.Shape}
 	dequantize := q.call("Dequantize", quantize.Outputs, []string{x.Name + "_dequantized"}, x.Name+"/Dequantize")
 	dequantize.Outputs[0].Type = x.Type
@@ -175,13 +185,28 @@ func channelsOf(v *onnx.Value) int64 {
 	return v.Type.Shape[1].Value
 }
 
-// steps returns the initializer of the steps: a scalar, shared by the tensors
-// with the same step, or [1,C,1,1].
-func (q *quantizer) steps(tensor string, steps []float32) *onnx.Value {
-	if len(steps) == 1 {
-		return q.scalar(steps[0], "daq_step")
+// perChannel returns the initializer of steps and the like: a scalar, shared by
+// the tensors with the same one, or [1,C,1,1].
+func (q *quantizer) perChannel(tensor, what string, x []float32) *onnx.Value {
+	if len(x) == 1 {
+		return q.scalar(x[0], "daq_"+what)
 	}
-	return q.g.AddInitializer(tensor+"_step", onnx.Floats([]int64{1, int64(len(steps)), 1, 1}, steps...))
+	return q.g.AddInitializer(tensor+"_"+what, onnx.Floats([]int64{1, int64(len(x)), 1, 1}, x...))
+}
+
+// floors returns what no value of a channel lies below.
+func (a *ActivationPlan) floors() []float32 {
+	if len(a.ReLUChannels) == 0 {
+		if a.PostReLU {
+			return []float32{0}
+		}
+		return []float32{-math.MaxFloat32}
+	}
+	floors := slices.Repeat([]float32{-math.MaxFloat32}, len(a.Steps))
+	for _, c := range a.ReLUChannels {
+		floors[c] = 0
+	}
+	return floors
 }
 
 func (q *quantizer) scalar(x float32, name string) *onnx.Value {
@@ -213,11 +238,15 @@ func (q *quantizer) weights(w WeightPlan) error {
 		q.shared[key] = v
 	}
 	n.SetInput(1, q.shared[key])
+	if r := q.rounding[w.Node]; r != nil {
+		bias := q.g.AddInitializer(w.Node+"_bias", onnx.Floats([]int64{int64(len(r.bias))}, r.bias...))
+		n.SetInput(2, bias)
+	}
 	return nil
 }
 
 func (q *quantizer) dequantizedWeights(n *onnx.Node, float *onnx.Value, w WeightPlan) (*onnx.Value, error) {
-	coded, err := encodeWeights(n, float.Const, w, q.plan.Rule)
+	coded, err := encodeWeights(n, float.Const, w, q.plan.Rule, q.rounding[w.Node])
 	if err != nil {
 		return nil, err
 	}

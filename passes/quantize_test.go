@@ -51,7 +51,7 @@ g (float[n,4,h,w] x, float[4,4,3,3] w1, float[4,4,3,3] w2) => (float[n,4,h,w] y)
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := Quantize(m, plan, 0)
+	done, err := Quantize(m, plan, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestQuantizeWeightCodes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			coded, err := encodeWeights(m.Graph.Nodes[0], w, WeightPlan{Node: "c", Bits: bits}, rule)
+			coded, err := encodeWeights(m.Graph.Nodes[0], w, WeightPlan{Node: "c", Bits: bits}, rule, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +125,7 @@ func TestQuantizeLowOpset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Quantize(m, plan, 17); err != nil {
+	if _, err := Quantize(m, plan, nil, 17); err != nil {
 		t.Fatal(err)
 	}
 	if m.Opset("") != 17 {
@@ -154,7 +154,7 @@ func TestQuantizeRefuses(t *testing.T) {
 		{"too few scales", Plan{Weights: []WeightPlan{{Node: "c", Bits: 4, Scales: []float32{1, 2}}}}, "2 scales for 4 output channels"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := Quantize(parseInferred(t, graph), &tc.plan, 0)
+			_, err := Quantize(parseInferred(t, graph), &tc.plan, nil, 0)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want one with %q", err, tc.want)
 			}
@@ -168,7 +168,7 @@ func TestQuantizeRefuses(t *testing.T) {
 		}
 		w[7] = float32(math.NaN())
 		for _, rule := range []Rule{Paper, Calibrated} {
-			_, err = Quantize(m.Clone(), &Plan{Rule: rule, Weights: []WeightPlan{ok}}, 0)
+			_, err = Quantize(m.Clone(), &Plan{Rule: rule, Weights: []WeightPlan{ok}}, nil, 0)
 			if err == nil || !strings.Contains(err.Error(), `tensor "w": weight 7 is NaN`) {
 				t.Errorf("%s: error %v", rule, err)
 			}

@@ -8,45 +8,48 @@ import (
 	"github.com/daq-sr/daq/internal/quant"
 )
 
-// bestSteps returns, for each channel of a calibrated tensor, the step in units
-// of sigma with the least squared error over the channel's histogram of
-// normalised values: heavy tails get a wider step than the normal distribution
-// asks for, bounded ones a narrower.
-func bestSteps(profile *calib.Profile, tensor string, levels int) ([]float32, error) {
+// calibrate chooses, for each channel of a calibrated tensor, the window of least
+// squared error over the channel's histogram of normalised values: heavy tails
+// get a wider step than the normal distribution asks for, bounded ones a
+// narrower, skewed ones a window that is not centred on the mean.
+func (a *ActivationPlan) calibrate(profile *calib.Profile) error {
 	var stats *calib.TensorStats
 	if profile != nil {
-		stats = profile.Tensors[tensor]
+		stats = profile.Tensors[a.Tensor]
 	}
 	if stats == nil {
-		return nil, fmt.Errorf("tensor %q was not calibrated: calibrate the same network with the same --layers, --include and --exclude", tensor)
+		return fmt.Errorf("tensor %q was not calibrated: calibrate the same network with the same --layers, --include and --exclude", a.Tensor)
 	}
 	if c, n := stats.NonFinite(); c >= 0 {
-		return nil, fmt.Errorf("tensor %q: channel %d had %d NaN or infinite values during calibration: the float network is broken, or --input-range is wrong", tensor, c, n)
+		return fmt.Errorf("tensor %q: channel %d had %d NaN or infinite values during calibration: the float network is broken, or --input-range is wrong", a.Tensor, c, n)
 	}
-	steps := make([]float32, len(stats.Channels))
+	a.Steps, a.Starts = make([]float32, len(stats.Channels)), make([]float32, len(stats.Channels))
 	for c := range stats.Channels {
-		step, err := bestStep(stats.Distribution, &stats.Channels[c], levels)
-		if err != nil {
-			return nil, fmt.Errorf("tensor %q, channel %d: %w", tensor, c, err)
+		var err error
+		if a.Steps[c], a.Starts[c], err = bestWindow(stats.Of(c), &stats.Channels[c], quant.Levels(a.Bits)); err != nil {
+			return fmt.Errorf("tensor %q, channel %d: %w", a.Tensor, c, err)
 		}
-		steps[c] = step
+		if len(stats.PostReLU) > 0 && stats.PostReLU[c] {
+			a.ReLUChannels = append(a.ReLUChannels, c)
+		}
 	}
-	return steps, nil
+	return nil
 }
 
-func bestStep(d quant.Distribution, c *calib.ChannelStats, levels int) (float32, error) {
+func bestWindow(d quant.Distribution, c *calib.ChannelStats, levels int) (step, start float32, err error) {
 	bins := c.Z.Bins()
-	if len(bins) == 0 { // constant in every image: any step will do
-		return quant.PaperStep(quant.Bits(levels)), nil
+	if len(bins) == 0 { // constant in every image: any window will do
+		step = quant.PaperStep(quant.Bits(levels))
+		return step, -step * float32(levels-1) / 2, nil
 	}
 	h, err := quant.NewHistogram(bins)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	ratio := 0.0
 	if d == quant.PostReLU {
 		ratio = c.Positive.Mean() / math.Sqrt(c.MeanVariance())
 	}
-	step, _ := h.BestStep(d, ratio, levels)
-	return step, nil
+	step, start, _ = h.BestWindow(d, ratio, levels)
+	return step, start, nil
 }

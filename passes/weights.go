@@ -18,7 +18,7 @@ type codedWeights struct {
 
 // encodeWeights quantizes the weights of a Conv [Out,In/g,kH,kW] or a
 // ConvTranspose [In,Out/g,kH,kW] with one scale, or one for each output channel.
-func encodeWeights(n *onnx.Node, t *onnx.Tensor, w WeightPlan, rule Rule) (*codedWeights, error) {
+func encodeWeights(n *onnx.Node, t *onnx.Tensor, w WeightPlan, rule Rule, rounded *Rounded) (*codedWeights, error) {
 	data, err := t.Float32s()
 	if err != nil {
 		return nil, err
@@ -35,6 +35,8 @@ func encodeWeights(n *onnx.Node, t *onnx.Tensor, w WeightPlan, rule Rule) (*code
 	levels := quant.Levels(w.Bits)
 	scales := w.Scales
 	switch {
+	case rounded != nil:
+		scales = rounded.scales
 	case len(scales) == 0 && rule == Calibrated:
 		scales = make([]float32, layout.channels)
 		for c := range scales {
@@ -50,7 +52,9 @@ func encodeWeights(n *onnx.Node, t *onnx.Tensor, w WeightPlan, rule Rule) (*code
 	if len(scales) > 1 {
 		coded.shape = layout.broadcast(len(t.Shape))
 	}
-	if len(scales) == 1 {
+	if rounded != nil {
+		coded.codes = rounded.codes
+	} else if len(scales) == 1 {
 		err = quant.EncodeWeights(coded.codes, data, scales[0], levels)
 	} else {
 		err = layout.encode(coded.codes, data, scales, levels)

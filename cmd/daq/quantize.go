@@ -146,7 +146,11 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 			return err
 		}
 	}
-	if images != nil && (o.Plan != nil || o.Rule != passes.Calibrated) {
+	rule := o.Rule
+	if o.Plan != nil {
+		rule = o.Plan.Rule // with pictures, weights are still rounded for them
+	}
+	if images != nil && rule != passes.Calibrated {
 		t.note("the pictures of --calib are not needed: %s says every step", map[bool]string{true: "--plan", false: "--step"}[o.Plan != nil])
 	}
 	m, err := onnx.Load(path)

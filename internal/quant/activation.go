@@ -91,6 +91,23 @@ func (d Distribution) Window(s Stats, step float32, levels int) Window {
 	return w
 }
 
+// WindowAt places the window over a channel as calibration chose: it starts
+// start standard deviations above the mean (below it where start is negative),
+// and not below zero in PostReLU channels. In the order of the emitted graph, all
+// float32:
+//
+//	scale  = std * step
+//	offset = mean + std*start           Signed
+//	offset = Max(mean + std*start, 0)   PostReLU
+func (d Distribution) WindowAt(s Stats, step, start float32, levels int) Window {
+	must(CheckLevels(levels))
+	w := Window{Scale: s.Std * step, Offset: s.Mean + float32(s.Std*start), Levels: levels}
+	if d == PostReLU && w.Offset < 0 {
+		w.Offset = 0
+	}
+	return w
+}
+
 func centred(centre, scale float32, levels int) Window {
 	half := float32(scale * (float32(levels-1) / 2))
 	return Window{Scale: scale, Offset: centre - half, Levels: levels}

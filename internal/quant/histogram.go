@@ -156,6 +156,67 @@ func normalisedOffset(d Distribution, ratio, step float64, levels int) float64 {
 	return -half
 }
 
+// AtZero is a start so low that the window of a PostReLU channel starts at zero.
+const AtZero float32 = -1e6
+
+// BestWindow returns the step and the start (see Distribution.WindowAt) with the
+// least mean squared error of a normalised channel, and that error: the best
+// symmetric window first, then its ends move in turns. ratio is mean/std of a
+// PostReLU channel. It is never worse than BestStep.
+func (h *Histogram) BestWindow(d Distribution, ratio float64, levels int) (step, start float32, mse float64) {
+	step, mse = h.BestStep(d, ratio, levels)
+	low := normalisedOffset(d, ratio, float64(step), levels)
+	high := low + float64(float64(step)*float64(levels-1))
+	if h.reach() == 0 {
+		return step, float32(low), mse
+	}
+	error := func(low, high float64) float64 {
+		return h.Error((high-low)/float64(levels-1), low, levels)
+	}
+	for range 4 {
+		before := mse
+		if d == Signed || low > 0 {
+			low, mse = descend(low, mse, (high-low)/4, func(x float64) float64 {
+				if d == PostReLU {
+					x = max(x, 0)
+				}
+				return error(x, high)
+			})
+		}
+		high, mse = descend(high, mse, (high-low)/4, func(x float64) float64 { return error(low, x) })
+		if d == PostReLU {
+			low = max(low, 0)
+		}
+		if mse > 0.998*before {
+			break
+		}
+	}
+	if d == PostReLU {
+		zeroHigh, zero := descend(high, error(0, high), high/4, func(x float64) float64 { return error(0, x) })
+		if zero <= mse {
+			return float32(zeroHigh / float64(levels-1)), AtZero, zero
+		}
+		return float32((high - low) / float64(levels-1)), float32(low - ratio), mse
+	}
+	return float32((high - low) / float64(levels-1)), float32(low), mse
+}
+
+// descend looks for a lower f around x, whose f is y, with a stride that grows as
+// long as it gets lower and shrinks when it does not.
+func descend(x, y, stride float64, f func(float64) float64) (float64, float64) {
+	for range 14 {
+		switch up, down := f(x+stride), f(x-stride); {
+		case up < y && up <= down:
+			x, y = x+stride, up
+		case down < y:
+			x, y = x-stride, down
+		default:
+			stride /= 2
+		}
+	}
+	return x, y
+}
+
 // search returns the scale with the least error, given where the window of a
 // scale begins. The error is smooth up to ripples, with one valley or a few: a
 // geometric grid finds the valley, a finer one its bottom, golden sections the
