@@ -45,6 +45,7 @@ func (a *arena) get(n int) (*buffer, error) {
 	} else {
 		a.trim(int64(size))
 		b = &buffer{bytes: alignedBytes(size)}
+		preferHugePages(b.bytes)
 	}
 	b.refs = 1
 	a.inUse += int64(len(b.bytes))

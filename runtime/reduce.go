@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/runtime/kernels"
 )
 
 // Reductions. Floats are added up in float64, in one order whatever the number
@@ -239,8 +240,11 @@ func (j reduceJob) visit(f func(offset int)) {
 	j.inner.each(0, j.inner.runs(), func(_ int, offsets []int) { f(offsets[0]) })
 }
 
-// sumOf adds in four chains, which the processor can run side by side.
+// sumOf adds in chains, which the processor can run side by side.
 func sumOf[T number](s []T) float64 {
+	if f, ok := any(s).([]float32); ok {
+		return kernels.Sum(f)
+	}
 	var a, b, c, d float64
 	for ; len(s) >= 4; s = s[4:] {
 		a += float64(s[0])

@@ -29,6 +29,11 @@ func rowAVX2(op int, blocks int, dst *float32, a *float32, b *float32, s float32
 //go:noescape
 func interleaveAVX2(blocks int, dst *float32, a *float32, b *float32)
 
+// sumLanesAVX2 is sumLanesGo for blocks of 16 elements.
+//
+//go:noescape
+func sumLanesAVX2(blocks int, src *float32, lanes *float64)
+
 // winoInputAVX2 is winoInputGo; pitch and stride are in bytes. The same pixels ahead bytes further are prefetched.
 //
 //go:noescape

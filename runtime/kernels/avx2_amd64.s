@@ -956,6 +956,36 @@ block:
 	VZEROUPPER
 	RET
 
+// func sumLanesAVX2(blocks int, src *float32, lanes *float64)
+// Requires: AVX
+TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
+	MOVQ    blocks+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    lanes+16(FP), DX
+	VMOVUPD (DX), Y0
+	VMOVUPD 32(DX), Y1
+	VMOVUPD 64(DX), Y2
+	VMOVUPD 96(DX), Y3
+
+block:
+	VCVTPS2PD (CX), Y4
+	VADDPD    Y4, Y0, Y0
+	VCVTPS2PD 16(CX), Y5
+	VADDPD    Y5, Y1, Y1
+	VCVTPS2PD 32(CX), Y6
+	VADDPD    Y6, Y2, Y2
+	VCVTPS2PD 48(CX), Y7
+	VADDPD    Y7, Y3, Y3
+	ADDQ      $0x40, CX
+	DECQ      AX
+	JNZ       block
+	VMOVUPD   Y0, (DX)
+	VMOVUPD   Y1, 32(DX)
+	VMOVUPD   Y2, 64(DX)
+	VMOVUPD   Y3, 96(DX)
+	VZEROUPPER
+	RET
+
 // func winoInputAVX2(src *float32, pitch int, dst *float32, stride int, ahead int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·winoInputAVX2(SB), $864-40

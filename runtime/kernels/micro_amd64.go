@@ -122,3 +122,11 @@ func winoInputEdge(plane []float32, h, w, y, x int, dst []float32, stride int) b
 	winoInputEdgeAVX2(&plane[0], y*w+x, &edgeMask[mask:][:winoIn][0], 4*w, &dst[0], 4*stride, 4*h*w)
 	return true
 }
+
+func sumLanes(lanes *[16]float64, v []float32) {
+	if n := len(v) &^ 15; accelerated && n > 0 {
+		sumLanesAVX2(n/16, &v[0], &lanes[0])
+		v = v[n:]
+	}
+	sumLanesGo(lanes, v)
+}

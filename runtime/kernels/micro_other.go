@@ -28,3 +28,5 @@ func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pit
 func interleave(dst, a, b []float32) { interleaveGo(dst, a, b) }
 
 func winoInputEdge(plane []float32, h, w, y, x int, dst []float32, stride int) bool { return false }
+
+func sumLanes(lanes *[16]float64, v []float32) { sumLanesGo(lanes, v) }

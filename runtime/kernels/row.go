@@ -117,3 +117,20 @@ func interleaveGo(dst, a, b []float32) {
 		dst[2*i], dst[2*i+1] = v, b[i]
 	}
 }
+
+// Sum adds in float64 and in 16 chains, which a processor can run side by side:
+// element i belongs to chain i%16.
+func Sum(v []float32) float64 {
+	var c [16]float64
+	sumLanes(&c, v)
+	for i := range 4 {
+		c[i] = (c[i] + c[4+i]) + (c[8+i] + c[12+i])
+	}
+	return (c[0] + c[1]) + (c[2] + c[3])
+}
+
+func sumLanesGo(lanes *[16]float64, v []float32) {
+	for i, x := range v {
+		lanes[i%16] += float64(x)
+	}
+}

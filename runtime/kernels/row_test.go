@@ -115,3 +115,20 @@ func TestInterleave(t *testing.T) {
 		}
 	})
 }
+
+func TestSum(t *testing.T) {
+	for _, n := range []int{0, 1, 15, 16, 17, 100, 1000} {
+		v := random(rand.New(rand.NewPCG(uint64(n), 8)), n)
+		var sums []float64
+		bothPaths(t, func(*testing.T) { sums = append(sums, Sum(v)) })
+		var want float64
+		for _, x := range v {
+			want += float64(x)
+		}
+		for _, got := range sums {
+			if got != sums[0] || math.Abs(got-want) > 1e-12*float64(n) {
+				t.Errorf("the sum of %d is %v, want %v", n, sums, want)
+			}
+		}
+	}
+}

@@ -17,6 +17,7 @@ func main() {
 	sumTaps()
 	row()
 	interleave()
+	sumLanes()
 	winoInput()
 	winoOutput()
 	Generate()

@@ -146,3 +146,27 @@ func interleave() {
 	VZEROUPPER()
 	RET()
 }
+
+// sumLanes adds element i to the float64 at i%16.
+func sumLanes() {
+	TEXT("sumLanesAVX2", NOSPLIT, "func(blocks int, src *float32, lanes *float64)")
+	Pragma("noescape")
+	Doc("sumLanesAVX2 is sumLanesGo for blocks of 16 elements.")
+	blocks, src, lanes := param("blocks"), param("src"), param("lanes")
+	for v := range 4 {
+		VMOVUPD(Mem{Base: lanes, Disp: 32 * v}, ys[v])
+	}
+	Label("block")
+	for v := range 4 {
+		VCVTPS2PD(Mem{Base: src, Disp: 16 * v}, ys[4+v])
+		VADDPD(ys[4+v], ys[v], ys[v])
+	}
+	ADDQ(Imm(64), src)
+	DECQ(blocks)
+	JNZ(LabelRef("block"))
+	for v := range 4 {
+		VMOVUPD(ys[v], Mem{Base: lanes, Disp: 32 * v})
+	}
+	VZEROUPPER()
+	RET()
+}
