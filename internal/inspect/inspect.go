@@ -247,11 +247,11 @@ func activation(x *onnx.Value) (int, []float32) {
 		}
 		return 0, nil
 	}
-	quantize := producer(dequantize.Input(0), passes.Domain, "Quantize", "QuantizeRelu")
+	quantize := producer(dequantize.Input(0), passes.Domain, "Quantize", "QuantizeRelu", "QuantizeWindow")
 	if quantize == nil {
 		return 0, nil
 	}
-	levels, steps := floats(quantize.Input(2)), floats(quantize.Input(1))
+	levels, steps := floats(quantize.Inputs[len(quantize.Inputs)-1]), floats(quantize.Input(1))
 	if len(levels) == 0 {
 		return 0, steps
 	}
