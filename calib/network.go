@@ -11,7 +11,7 @@ import (
 
 // Input is how pictures enter a network. Zero values are found out.
 type Input struct {
-	Range   float32 // the value of white: 1 or 255; 0 compares the network's output with bicubic upscaling
+	Range   float32 // the value of white: 1 or 255; 0 looks which one brings a shrunk picture back (RecogniseRange)
 	Enlarge int     // for networks that do not enlarge by themselves (VDSR): the bicubic factor in front; 0 means 2
 }
 

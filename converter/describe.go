@@ -46,8 +46,8 @@ func describe(m *onnx.Model, q *Quantized) {
 		m.SetMeta(metaSigma, strconv.Itoa(q.Plan.SigmaBits))
 	}
 	m.SetMeta(metaRange, fmt.Sprint(q.Network.Range))
-	if q.Profile != nil {
-		m.SetMeta(metaImages, strconv.Itoa(len(q.Profile.Images)))
+	if q.Plan.Images > 0 {
+		m.SetMeta(metaImages, strconv.Itoa(q.Plan.Images))
 	}
 }
 
@@ -79,9 +79,11 @@ func span(bits []int) string {
 // rangeOf returns the input range that a quantized file states, 0 when it states
 // none. At low bits it could not be recognised as reliably.
 func rangeOf(m *onnx.Model) float32 {
-	r, err := strconv.ParseFloat(m.Meta(metaRange), 32)
-	if err != nil {
-		return 0
+	switch m.Meta(metaRange) {
+	case "1":
+		return 1
+	case "255":
+		return 255
 	}
-	return float32(r)
+	return 0
 }

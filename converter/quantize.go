@@ -2,6 +2,7 @@ package converter
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/onnx"
@@ -30,14 +31,18 @@ type Quantized struct {
 }
 
 // Quantize makes a quantized copy of a float network: simplify, calibrate on the
-// pictures, plan, rewrite. images may be nil when a plan is given or the rule
-// needs no calibration.
+// pictures, plan, round the weights for the pictures, rewrite. images may be nil
+// when a plan is given, which is then obeyed without rounding for pictures, or when
+// the rule needs no calibration.
 func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*Quantized, error) {
 	simple, err := Simplify(ctx, m)
 	if err != nil {
 		return nil, err
 	}
 	result := &Quantized{Model: simple, Source: digest(m), Plan: o.Plan}
+	if p := o.Plan; p != nil && p.Model != "" && p.Model != result.Source {
+		return nil, fmt.Errorf("the plan was made for another network (%.12s, this is %.12s): make one from this network, or take its \"model\" line out", p.Model, result.Source)
+	}
 	if o.Plan == nil {
 		if err := result.plan(ctx, images, o); err != nil {
 			return nil, err
@@ -81,8 +86,13 @@ func (q *Quantized) plan(ctx context.Context, images *calib.Dataset, o QuantizeO
 	if err != nil {
 		return err
 	}
-	q.Plan, err = passes.MakePlan(q.Model.Graph, o.Settings, q.Profile)
-	return err
+	if q.Plan, err = passes.MakePlan(q.Model.Graph, o.Settings, q.Profile); err != nil {
+		return err
+	}
+	if q.Profile != nil {
+		q.Plan.Images = len(q.Profile.Images)
+	}
+	return nil
 }
 
 // Weights are rounded for the middle of some pictures; memory grows with both.

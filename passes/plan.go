@@ -21,6 +21,7 @@ type Plan struct {
 	Rule        Rule             `json:"rule"`
 	SigmaBits   int              `json:"sigma_bits,omitempty"` // bits of sigma across channels ("qq"), 0 for float
 	InputRange  float32          `json:"input_range,omitempty"`
+	Images      int              `json:"calibration_images,omitempty"` // pictures the steps were chosen on
 	Activations []ActivationPlan `json:"activations"`
 	Weights     []WeightPlan     `json:"weights"`
 }
@@ -181,6 +182,9 @@ func ParsePlan(data []byte) (*Plan, error) {
 	if err := dec.Decode(p); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
+	if dec.More() {
+		return nil, fmt.Errorf("plan: there is more behind the end of the plan")
+	}
 	if p.Format != PlanFormat {
 		return nil, fmt.Errorf("plan: format %q, this version reads %q", p.Format, PlanFormat)
 	}
@@ -192,26 +196,62 @@ func ParsePlan(data []byte) (*Plan, error) {
 			return nil, fmt.Errorf("plan: sigma_bits: %w", err)
 		}
 	}
+	if p.InputRange != 0 && p.InputRange != 1 && p.InputRange != 255 {
+		return nil, fmt.Errorf("plan: input_range %g: want 1 or 255", p.InputRange)
+	}
+	if len(p.Activations)+len(p.Weights) == 0 {
+		return nil, fmt.Errorf("plan: it quantizes nothing: give activations or weights")
+	}
 	for _, a := range p.Activations {
-		if err := quant.CheckBits(a.Bits); err != nil {
-			return nil, fmt.Errorf("plan: tensor %q: %w", a.Tensor, err)
-		}
-		if len(a.Starts) != 0 && len(a.Starts) != len(a.Steps) {
-			return nil, fmt.Errorf("plan: tensor %q: %d starts for %d steps: give one for each, or none", a.Tensor, len(a.Starts), len(a.Steps))
-		}
-		if err := checkSteps(a.Steps); err != nil {
+		if err := a.check(p.Rule); err != nil {
 			return nil, fmt.Errorf("plan: tensor %q: %w", a.Tensor, err)
 		}
 	}
+	nodes := map[string]bool{}
 	for _, w := range p.Weights {
-		if err := quant.CheckBits(w.Bits); err != nil {
+		if err := w.check(); err != nil {
 			return nil, fmt.Errorf("plan: weights of %q: %w", w.Node, err)
 		}
-		if err := checkSteps(w.Scales); err != nil {
-			return nil, fmt.Errorf("plan: weights of %q: %w", w.Node, err)
+		if nodes[w.Node] {
+			return nil, fmt.Errorf("plan: weights of %q are named twice: keep one entry", w.Node)
+		}
+		nodes[w.Node] = true
+	}
+	return p, p.checkReaders()
+}
+
+// checkReaders refuses a convolution whose input is planned twice.
+func (p *Plan) checkReaders() error {
+	readers := map[string]string{}
+	for _, a := range p.Activations {
+		for _, r := range a.Readers {
+			if other, twice := readers[r]; twice {
+				return fmt.Errorf("plan: convolution %q reads %q and %q: name it once", r, other, a.Tensor)
+			}
+			readers[r] = a.Tensor
 		}
 	}
-	return p, nil
+	return nil
+}
+
+func (a *ActivationPlan) check(rule Rule) error {
+	if err := quant.CheckBits(a.Bits); err != nil {
+		return err
+	}
+	if len(a.Starts) != 0 && len(a.Starts) != len(a.Steps) {
+		return fmt.Errorf("%d starts for %d steps: give one for each, or none", len(a.Starts), len(a.Steps))
+	}
+	if len(a.Steps) == 0 && rule == Calibrated {
+		return fmt.Errorf("the calibrated rule needs steps: give them, or set the rule to paper")
+	}
+	return checkSteps(a.Steps)
+}
+
+func (w *WeightPlan) check() error {
+	if err := quant.CheckBits(w.Bits); err != nil {
+		return err
+	}
+	return checkSteps(w.Scales)
 }
 
 func checkSteps(steps []float32) error {

@@ -37,6 +37,12 @@ func TestParsePlanRefuses(t *testing.T) {
 		{`{"format":"daq plan 1","rule":"paper","weights":[{"node":"c","bits":9}]}`, `weights of "c"`},
 		{`{"format":"daq plan 1","rule":"paper","activations":[{"tensor":"x","bits":0}]}`, `tensor "x"`},
 		{`{"format":"daq plan 1","rule":"paper","activations":[{"tensor":"x","bits":4,"steps":[-1]}]}`, `tensor "x"`},
+		{`{"format":"daq plan 1","rule":"paper"}`, "quantizes nothing"},
+		{`{"format":"daq plan 1","rule":"paper","input_range":7,"weights":[{"node":"c","bits":4}]}`, "input_range 7"},
+		{`{"format":"daq plan 1","rule":"paper","weights":[{"node":"c","bits":4}]} {}`, "more behind"},
+		{`{"format":"daq plan 1","rule":"paper","weights":[{"node":"c","bits":4},{"node":"c","bits":2}]}`, `"c" are named twice`},
+		{`{"format":"daq plan 1","rule":"calibrated","activations":[{"tensor":"x","bits":4,"readers":["c"]}]}`, "needs steps"},
+		{`{"format":"daq plan 1","rule":"paper","activations":[{"tensor":"x","bits":4,"readers":["c"]},{"tensor":"y","bits":4,"readers":["c"]}]}`, `"c" reads "x" and "y"`},
 	} {
 		if _, err := ParsePlan([]byte(tc.text)); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: error %v, want one with %q", tc.text, err, tc.want)

@@ -58,7 +58,7 @@ func Quantize(m *onnx.Model, p *Plan, rounding Rounding, opset int64) (*Quantize
 	}
 	q.g.DropUnused()
 	m.SetOpset(Domain, domainVersion)
-	m.IRVersion = max(m.IRVersion, functionsIRVersion)
+	m.IRVersion = max(m.IRVersion, functionsIRVersion, onnx.IRVersionFor(opset))
 	q.addFunctions(functions)
 	return &q.done, q.g.Sort()
 }

@@ -65,7 +65,7 @@ that knows ONNX functions.`,
 	f.layers.add(flags)
 	f.input.add(flags)
 	flags.Int64Var(&f.opset, "opset", 0, "`version` of the opset of OUT.onnx, 13 or later and not below the model's own; 0 is the lowest that stores the codes at their width")
-	flags.StringVar(&f.plan, "plan", "", "obey the choices of this `file` (see --save-plan) instead of the flags above")
+	flags.StringVar(&f.plan, "plan", "", "obey the choices of this `file` (see --save-plan) instead of the flags above; with --calib, weights are rounded for the pictures again")
 	flags.StringVar(&f.savePlan, "save-plan", "", "write all choices made to this `file`, to be edited and given back")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace files that exist")
 	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
