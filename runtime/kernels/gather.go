@@ -25,8 +25,9 @@ func newGather(s ConvShape, weights, bias []float32, lo float32) *gather {
 }
 
 // gatherPanels is the number of panels an item has at most: enough to use a
-// slice of weights several times while it is in the second-level cache.
-const gatherPanels = 4
+// slice of weights several times while it is in the second-level cache, and to
+// read long pieces of each plane of the input.
+const gatherPanels = 16
 
 func (g *gather) run(ctx context.Context, w *Workers, t task) error {
 	dst, src, n, h, wd, oh, ow := t.dst, t.src, t.n, t.h, t.w, t.oh, t.ow
