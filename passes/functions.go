@@ -25,26 +25,9 @@ const (
   squared = Mul (centred, centred)
   variance = GlobalAveragePool (squared)`
 
-	// Mean and variance over the positive values only: averages over all values
-	// divided by the share of the positive ones.
-	quantizeReluHead = `
-  zero = Constant <value = float {0}> ()
-  tiny = Constant <value = float {1e-12}> ()
-  is_positive = Greater (X, zero)
-  positive = Cast <to = 1> (is_positive)
-  share_or_zero = GlobalAveragePool (positive)
-  share = Max (share_or_zero, tiny)
-  mean_of_all = GlobalAveragePool (X)
-  mean = Div (mean_of_all, share)
-  centred_all = Sub (X, mean)
-  centred = Mul (centred_all, positive)
-  squared = Mul (centred, centred)
-  variance_of_all = GlobalAveragePool (squared)
-  variance = Div (variance_of_all, share)`
-
-	// Mean and variance over the values above floor: of all values, or of the
-	// positive ones where a channel follows a ReLU.
-	quantizeWindowHead = `
+	// Mean and variance over the values above floor, all values or the positive
+	// ones: averages over all values divided by the share of those above.
+	quantizeAboveHead = `
   tiny = Constant <value = float {1e-12}> ()
   is_inside = Greater (X, floor)
   inside = Cast <to = 1> (is_inside)
@@ -58,19 +41,8 @@ const (
   variance_of_all = GlobalAveragePool (squared)
   variance = Div (variance_of_all, share)`
 
-	quantizeWindowTail = `
-  top = Sub (levels, one)
-  scale = Mul (sigma, step)
-  shift = Mul (sigma, start)
-  lowest = Add (mean, shift)
-  offset = Max (lowest, floor)
-  shifted = Sub (X, offset)
-  position = Div (shifted, scale)
-  raised = Add (position, half)
-  whole = Floor (raised)
-  at_least = Max (whole, least)
-  code = Min (at_least, top)
-  codes = Cast <to = 2> (code)`
+	zeroFloor = `
+  floor = Constant <value = float {0}> ()`
 
 	deviation = `
   epsilon = Constant <value = float {%g}> ()
@@ -108,12 +80,26 @@ const (
 	keepDeviation = `
   sigma = Identity (deviation)`
 
-	quantizeTail = `
+	scaleAndTop = `
   top = Sub (levels, one)
+  scale = Mul (sigma, step)`
+
+	// The window is centred on the mean. That of a post-ReLU tensor never starts
+	// below zero: the paper's shift max(alpha - mu/sigma, 0).
+	centredOffset = `
   reach = Mul (top, half)
-  scale = Mul (sigma, step)
   span = Mul (scale, reach)
-  %s
+  %s = Sub (mean, span)`
+	reluOffset = `
+  offset = Relu (lowest)`
+
+	// The window starts where the calibration put it, and not below floor.
+	windowOffset = `
+  shift = Mul (sigma, start)
+  lowest = Add (mean, shift)
+  offset = Max (lowest, floor)`
+
+	encode = `
   shifted = Sub (X, offset)
   position = Div (shifted, scale)
   raised = Add (position, half)
@@ -121,12 +107,6 @@ const (
   at_least = Max (whole, least)
   code = Min (at_least, top)
   codes = Cast <to = 2> (code)`
-
-	signedOffset = `offset = Sub (mean, span)`
-	// The window of a post-ReLU tensor never starts below zero: the paper's shift
-	// max(alpha - mu/sigma, 0).
-	reluOffset = `start = Sub (mean, span)
-  offset = Relu (start)`
 
 	dequantizeBody = `
   numbers = Cast <to = 1> (codes)
@@ -149,13 +129,13 @@ func daqFunctions(opset int64, sigmaBits int) (map[string]*onnx.Function, error)
 		levels := quant.Levels(sigmaBits)
 		sigma = fmt.Sprintf(quantizeDeviation, quant.PaperStep(sigmaBits), float32(levels-1)/2, float32(levels-1))
 	}
-	spread := fmt.Sprintf(deviation, quant.Eps)
+	scale := fmt.Sprintf(deviation, quant.Eps) + sigma + scaleAndTop
 	var text strings.Builder
 	fmt.Fprintf(&text, "<ir_version: %d, opset_import: [\"\" : %d, %q : %d]>\ndaq () => () {}\n", onnx.IRVersionFor(opset), opset, Domain, domainVersion)
 	for _, f := range []struct{ name, in, out, body string }{
-		{"Quantize", "X, step, levels", "codes, scale, offset", quantizeHead + spread + sigma + fmt.Sprintf(quantizeTail, signedOffset)},
-		{"QuantizeRelu", "X, step, levels", "codes, scale, offset", quantizeReluHead + spread + sigma + fmt.Sprintf(quantizeTail, reluOffset)},
-		{"QuantizeWindow", "X, step, start, floor, levels", "codes, scale, offset", quantizeWindowHead + spread + sigma + quantizeWindowTail},
+		{"Quantize", "X, step, levels", "codes, scale, offset", quantizeHead + scale + fmt.Sprintf(centredOffset, "offset") + encode},
+		{"QuantizeRelu", "X, step, levels", "codes, scale, offset", zeroFloor + quantizeAboveHead + scale + fmt.Sprintf(centredOffset, "lowest") + reluOffset + encode},
+		{"QuantizeWindow", "X, step, start, floor, levels", "codes, scale, offset", quantizeAboveHead + scale + windowOffset + encode},
 		{"Dequantize", "codes, scale, offset", "Y", dequantizeBody},
 		{"Unpack", "packed, shifts, radix, shape", "codes", unpackBody},
 	} {
