@@ -1,15 +1,18 @@
 // Package npy reads and writes the array files of NumPy (format 1.0 to 3.0,
-// C order) for exchange with Python scripts in tests.
+// C order): weights saved from PyTorch, and exchange with Python in tests.
 package npy
 
 import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/daq-sr/daq/onnx"
 )
 
 const magic = "\x93NUMPY"
@@ -39,52 +42,110 @@ func Write(path string, shape []int, data []float32) error {
 	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
-var fields = regexp.MustCompile(`'descr': *'([^']+)'.*'fortran_order': *(True|False).*'shape': *\(([^)]*)\)`)
-
 // Read loads float32 elements; other types are an error.
 func Read(path string) (shape []int, data []float32, err error) {
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	if shape, data, err = decode(b); err != nil {
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := ReadArray(f, info.Size())
+	if err == nil {
+		data, err = t.Float32s()
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for _, d := range t.Shape {
+		shape = append(shape, int(d))
 	}
 	return shape, data, nil
 }
 
-func decode(b []byte) (shape []int, data []float32, err error) {
-	if len(b) < 12 || string(b[:6]) != magic {
-		return nil, nil, fmt.Errorf("not a .npy file")
+// ReadArray reads a float32 or int64 array in NumPy's format 1.0 to 3.0
+// (numpy.lib.format), C order, that takes size bytes with its header.
+func ReadArray(r io.Reader, size int64) (*onnx.Tensor, error) {
+	var preamble [8]byte
+	if _, err := io.ReadFull(r, preamble[:]); err != nil || string(preamble[:6]) != magic {
+		return nil, fmt.Errorf("not a .npy array")
 	}
-	size, start := int(binary.LittleEndian.Uint16(b[8:])), 10
-	if b[6] > 1 {
-		size, start = int(binary.LittleEndian.Uint32(b[8:])), 12
+	length := make([]byte, 2)
+	if preamble[6] >= 2 {
+		length = make([]byte, 4)
 	}
-	if size > len(b)-start {
-		return nil, nil, fmt.Errorf("the header is cut off")
+	if _, err := io.ReadFull(r, length); err != nil {
+		return nil, fmt.Errorf("header is cut off")
 	}
-	m := fields.FindStringSubmatch(string(b[start : start+size]))
-	if m == nil || m[1] != "<f4" || m[2] != "False" {
-		return nil, nil, fmt.Errorf("want float32 in C order, have %q", b[start:start+size])
+	headerSize := int64(binary.LittleEndian.Uint32(append(length, 0, 0)))
+	if headerSize > 1<<16 {
+		return nil, fmt.Errorf("header of %d bytes is too long", headerSize)
 	}
-	n := 1
-	for d := range strings.SplitSeq(m[3], ",") {
-		if d = strings.TrimSpace(d); d == "" {
+	header := make([]byte, headerSize)
+	if _, err := io.ReadFull(r, header); err != nil {
+		return nil, fmt.Errorf("header is cut off")
+	}
+	typ, shape, err := parseHeader(string(header))
+	if err != nil {
+		return nil, err
+	}
+	n, err := onnx.Elements(shape)
+	if err != nil {
+		return nil, err
+	}
+	got := size - int64(len(preamble)+len(length)) - headerSize
+	if want := typ.Bytes(n); got != want {
+		return nil, fmt.Errorf("%d bytes of data, %s%v needs %d", got, typ, shape, want)
+	}
+	// The buffer grows as data come: a false size costs nothing.
+	var data bytes.Buffer
+	if read, err := io.Copy(&data, io.LimitReader(r, got)); err != nil || read != got {
+		return nil, fmt.Errorf("data are cut off after %d of %d bytes (%v)", read, got, err)
+	}
+	// One byte more makes the archive check the sum.
+	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+		return nil, fmt.Errorf("data are damaged: %v", err)
+	}
+	return onnx.NewTensor(typ, shape, data.Bytes()), nil
+}
+
+// The header is the text of a Python dictionary with exactly these keys.
+var (
+	headerType  = regexp.MustCompile(`'descr': *'([^']*)'`)
+	headerOrder = regexp.MustCompile(`'fortran_order': *(True|False)`)
+	headerShape = regexp.MustCompile(`'shape': *\(([0-9, ]*)\)`)
+)
+
+func parseHeader(header string) (onnx.DataType, []int64, error) {
+	typ, order, shape := headerType.FindStringSubmatch(header), headerOrder.FindStringSubmatch(header), headerShape.FindStringSubmatch(header)
+	if typ == nil || order == nil || shape == nil {
+		return 0, nil, fmt.Errorf("header %.100q is not that of a plain array", header)
+	}
+	var elem onnx.DataType
+	switch typ[1] {
+	case "<f4":
+		elem = onnx.Float
+	case "<i8":
+		elem = onnx.Int64
+	default:
+		return 0, nil, fmt.Errorf("element type %q: save as float32", typ[1])
+	}
+	dims := []int64{}
+	for field := range strings.SplitSeq(shape[1], ",") {
+		if field = strings.TrimSpace(field); field == "" {
 			continue
 		}
-		v, err := strconv.Atoi(d)
-		if err != nil || v < 0 || v > 0 && n > 1<<40/v {
-			return nil, nil, fmt.Errorf("bad shape (%s)", m[3])
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, nil, fmt.Errorf("shape (%s): %w", shape[1], err)
 		}
-		shape = append(shape, v)
-		n *= v
+		dims = append(dims, n)
 	}
-	body := b[start+size:]
-	if len(body) != 4*n {
-		return nil, nil, fmt.Errorf("%d bytes for shape %v", len(body), shape)
+	if order[1] == "True" && len(dims) > 1 {
+		return 0, nil, fmt.Errorf("the array is in Fortran order: save numpy.ascontiguousarray of it")
 	}
-	data = make([]float32, n)
-	_, err = binary.Decode(body, binary.LittleEndian, data)
-	return shape, data, err
+	return elem, dims, nil
 }

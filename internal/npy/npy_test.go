@@ -3,6 +3,7 @@ package npy
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -35,7 +36,7 @@ func TestBroken(t *testing.T) {
 		"int":    magic + "\x01\x00\x3b\x00{'descr': '<i4', 'fortran_order': False, 'shape': (0,), }  \n",
 		"short":  magic + "\x01\x00\x3b\x00{'descr': '<f4', 'fortran_order': False, 'shape': (9,), }  \n",
 	} {
-		if _, _, err := decode([]byte(file)); err == nil {
+		if _, err := ReadArray(strings.NewReader(file), int64(len(file))); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
