@@ -14,6 +14,11 @@ func gemmPanelAVX2(blocks int, k int, a *float32, b *float32, c *float32, ldc in
 //go:noescape
 func copyPanelAVX2(rows int, dst *float32, src *float32, offsets *int)
 
+// spreadRowAVX2 is spreadRowGo; pitch is in bytes.
+//
+//go:noescape
+func spreadRowAVX2(panels int, dst *float32, pitch int, src *float32)
+
 // sumTapsAVX2 is sumTapsGo.
 //
 //go:noescape

@@ -220,6 +220,28 @@ row:
 	VZEROUPPER
 	RET
 
+// func spreadRowAVX2(panels int, dst *float32, pitch int, src *float32)
+// Requires: AVX
+TEXT ·spreadRowAVX2(SB), NOSPLIT, $0-32
+	MOVQ panels+0(FP), AX
+	MOVQ dst+8(FP), CX
+	MOVQ pitch+16(FP), DX
+	MOVQ src+24(FP), BX
+
+panel:
+	VMOVUPS (BX), Y0
+	VMOVUPS Y0, (CX)
+	VMOVUPS 32(BX), Y1
+	VMOVUPS Y1, 32(CX)
+	VMOVUPS 64(BX), Y2
+	VMOVUPS Y2, 64(CX)
+	ADDQ    $0x60, BX
+	ADDQ    DX, CX
+	DECQ    AX
+	JNZ     panel
+	VZEROUPPER
+	RET
+
 // func sumTapsAVX2(blocks int, taps int, w *float32, offsets *int, src *float32, dst *float32, start float32, lo float32)
 // Requires: AVX, FMA3
 TEXT ·sumTapsAVX2(SB), NOSPLIT, $0-56

@@ -65,6 +65,14 @@ func copyPanelGo(dst, src []float32, offsets []int) {
 	}
 }
 
+// spreadRowGo sets the panels of nr floats that lie pitch apart in dst to
+// neighbouring ones of src.
+func spreadRowGo(panels int, dst []float32, pitch int, src []float32) {
+	for p := range panels {
+		copy(dst[p*pitch:][:nr], src[p*nr:])
+	}
+}
+
 // tapsWidth is the number of pixels sumTapsGo computes for a block.
 const tapsWidth = 32
 

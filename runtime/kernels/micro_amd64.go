@@ -38,6 +38,15 @@ func copyPanel(dst, src []float32, offsets []int) {
 	copyPanelAVX2(len(offsets), &dst[0], &src[0], &offsets[0])
 }
 
+func spreadRow(panels int, dst []float32, pitch int, src []float32) {
+	if !accelerated || panels == 0 {
+		spreadRowGo(panels, dst, pitch, src)
+		return
+	}
+	_, _ = dst[(panels-1)*pitch+nr-1], src[panels*nr-1]
+	spreadRowAVX2(panels, &dst[0], 4*pitch, &src[0])
+}
+
 func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, lo float32) {
 	if !accelerated {
 		sumTapsGo(blocks, w, offsets, src, dst, start, lo)

@@ -11,6 +11,10 @@ func gemmPanel(blocks, k int, a, b, c []float32, ldc int, start []float32, lo fl
 
 func copyPanel(dst, src []float32, offsets []int) { copyPanelGo(dst, src, offsets) }
 
+func spreadRow(panels int, dst []float32, pitch int, src []float32) {
+	spreadRowGo(panels, dst, pitch, src)
+}
+
 func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, lo float32) {
 	sumTapsGo(blocks, w, offsets, src, dst, start, lo)
 }

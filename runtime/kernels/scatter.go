@@ -75,7 +75,7 @@ func (sc *scatter) run(ctx context.Context, w *Workers, t task) error {
 	// Columns are cut so that one row of packed input and the products of one
 	// row of taps fit the caches. The cut depends on the shape alone.
 	panels := max(1, min(ceilDiv(wd, nr), scatterInputs/(in*nr), scatterProducts/(padded*nr)))
-	strip := min(max(oh*n*s.Groups/(4*w.threads), 2*s.Stride[0]), 8*s.Stride[0], oh)
+	strip := min(max(oh*n*s.Groups/(4*w.threads), 2*s.Stride[0]), 16*s.Stride[0], oh)
 	strips := ceilDiv(oh, strip)
 	start := make([]float32, padded)
 	return w.each(ctx, n*s.Groups*strips, func(item int, scr *scratch) {
@@ -127,10 +127,19 @@ func (sc *scatter) run(ctx context.Context, w *Workers, t task) error {
 	})
 }
 
-// packRow packs width pixels of one image row as panels [panel][in][nr].
+// packRow packs width pixels of one image row as panels [panel][in][nr], with
+// zero columns at the end. It reads one plane after the other: their rows often
+// lie a power of two apart and push each other out of the caches.
 func packRow(dst, src []float32, plane, width, in int) {
-	for p := 0; p < width; p += nr {
-		packColumns(dst[p*in:], src[p:], plane, min(nr, width-p), in)
+	whole := width / nr * nr
+	for c := range in {
+		line := src[c*plane:][:width]
+		to := dst[c*nr:]
+		spreadRow(whole/nr, to, in*nr, line)
+		if whole < width {
+			rest := to[whole*in:][:nr]
+			clear(rest[copy(rest, line[whole:]):])
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ func main() {
 	ConstraintExpr("amd64,!purego")
 	gemmPanel()
 	copyPanel()
+	spreadRow()
 	sumTaps()
 	row()
 	interleave()
@@ -166,6 +167,24 @@ func copyPanel() {
 	ADDQ(Imm(96), dst)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+func spreadRow() {
+	TEXT("spreadRowAVX2", NOSPLIT, "func(panels int, dst *float32, pitch int, src *float32)")
+	Pragma("noescape")
+	Doc("spreadRowAVX2 is spreadRowGo; pitch is in bytes.")
+	panels, dst, pitch, src := param("panels"), param("dst"), param("pitch"), param("src")
+	Label("panel")
+	for v := range 3 {
+		VMOVUPS(Mem{Base: src, Disp: 32 * v}, ys[v])
+		VMOVUPS(ys[v], Mem{Base: dst, Disp: 32 * v})
+	}
+	ADDQ(Imm(96), src)
+	ADDQ(pitch, dst)
+	DECQ(panels)
+	JNZ(LabelRef("panel"))
 	VZEROUPPER()
 	RET()
 }
