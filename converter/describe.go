@@ -38,7 +38,7 @@ func describe(m *onnx.Model, q *Quantized) {
 		weights = append(weights, w.Bits)
 	}
 	for _, a := range q.Plan.Activations {
-		activations = append(activations, a.Bits)
+		activations = append(append(activations, a.Bits), a.ChannelBits...)
 	}
 	m.SetMeta(metaWeights, span(weights))
 	m.SetMeta(metaActivation, span(activations))

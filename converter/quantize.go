@@ -14,6 +14,7 @@ import (
 type QuantizeOptions struct {
 	passes.Settings
 	Plan     *passes.Plan // obeyed instead of Settings when given
+	Budget   Budget       // bits on average, where they are to differ by channel and layer
 	Opset    int64        // 0 means the lowest that stores the codes at their own width
 	Input    calib.Input
 	Threads  int // 0 means all processors
@@ -27,6 +28,7 @@ type Quantized struct {
 	Plan    *passes.Plan
 	Profile *calib.Profile // nil when nothing was calibrated
 	Network *calib.Network // the float network as it sees pictures
+	Mixed   *Mixed         // nil without a budget
 	Done    *passes.Quantized
 }
 
@@ -52,7 +54,11 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 	}
 	result.Plan.Model, result.Plan.InputRange = result.Source, result.Network.Range
 	o.Progress.report("quantize", 0, 1)
-	rounding, err := result.round(ctx, images, o)
+	finish := result.round
+	if o.Budget != (Budget{}) {
+		finish = result.mix
+	}
+	rounding, err := finish(ctx, images, o)
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +113,19 @@ func (q *Quantized) round(ctx context.Context, images *calib.Dataset, o Quantize
 	if images == nil || q.Plan.Rule != passes.Calibrated {
 		return nil, nil
 	}
-	var pictures []*runtime.Tensor
+	pictures, err := q.pieces(images, roundingPictures)
+	if err != nil {
+		return nil, err
+	}
+	return passes.Round(ctx, q.Model, q.Plan, pictures, passes.RoundOptions{
+		Threads: o.Threads, Progress: func(done, total int) { o.Progress.report("round", done, total) },
+	})
+}
+
+// pieces returns the middle of at most count pictures.
+func (q *Quantized) pieces(images *calib.Dataset, count int) (pieces []*runtime.Tensor, err error) {
 	names := images.Names()
-	count := min(len(names), roundingPictures)
+	count = min(len(names), count)
 	for i := range count {
 		m, err := images.Image(i * len(names) / count)
 		if err != nil {
@@ -120,9 +136,7 @@ func (q *Quantized) round(ctx context.Context, images *calib.Dataset, o Quantize
 		if err != nil {
 			return nil, err
 		}
-		pictures = append(pictures, t)
+		pieces = append(pieces, t)
 	}
-	return passes.Round(ctx, q.Model, q.Plan, pictures, passes.RoundOptions{
-		Threads: o.Threads, Progress: func(done, total int) { o.Progress.report("round", done, total) },
-	})
+	return pieces, nil
 }

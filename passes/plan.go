@@ -36,8 +36,17 @@ type ActivationPlan struct {
 	PostReLU     bool      `json:"post_relu"`               // the window starts at zero
 	ReLUChannels []int     `json:"relu_channels,omitempty"` // where only these follow a ReLU: a Concat of both kinds
 	Bits         int       `json:"bits"`                    // 1 to 8
+	ChannelBits  []int     `json:"channel_bits,omitempty"`  // of each channel where they differ; bits is the most of them
 	Steps        []float32 `json:"steps,omitempty"`         // in units of sigma: one, or one for each channel; the rule's when empty
 	Starts       []float32 `json:"starts,omitempty"`        // lowest level of each step, in units of sigma from the mean; symmetric when empty
+}
+
+// bitsOf returns the bit-width of a channel.
+func (a *ActivationPlan) bitsOf(channel int) int {
+	if len(a.ChannelBits) > 0 {
+		return a.ChannelBits[channel]
+	}
+	return a.Bits
 }
 
 // WeightPlan quantizes the weights of one convolution.
@@ -240,6 +249,14 @@ func (a *ActivationPlan) check(rule Rule) error {
 	}
 	if len(a.Starts) != 0 && len(a.Starts) != len(a.Steps) {
 		return fmt.Errorf("%d starts for %d steps: give one for each, or none", len(a.Starts), len(a.Steps))
+	}
+	for c, b := range a.ChannelBits {
+		if err := quant.CheckBits(b); err != nil {
+			return fmt.Errorf("channel %d: %w", c, err)
+		}
+	}
+	if n := len(a.ChannelBits); n > 0 && (n != len(a.Steps) || slices.Max(a.ChannelBits) != a.Bits) {
+		return fmt.Errorf("channel_bits: want one for each of the %d steps, the most of them %d as bits says", len(a.Steps), a.Bits)
 	}
 	if len(a.Steps) == 0 && rule == Calibrated {
 		return fmt.Errorf("the calibrated rule needs steps: give them, or set the rule to paper")

@@ -143,7 +143,7 @@ func (q *quantizer) activation(a ActivationPlan) error {
 			return fmt.Errorf("relu_channels names channel %d, and there are steps for %d", c, len(step))
 		}
 	}
-	levels := q.scalar(float32(quant.Levels(a.Bits)), fmt.Sprintf("daq_levels_%d", quant.Levels(a.Bits)))
+	levels := q.levels(a)
 	function, inputs := "Quantize", []*onnx.Value{x, q.perChannel(a.Tensor, "step", step), levels}
 	switch {
 	case len(a.Starts) > 0:
@@ -192,6 +192,18 @@ func (q *quantizer) perChannel(tensor, what string, x []float32) *onnx.Value {
 		return q.scalar(x[0], "daq_"+what)
 	}
 	return q.g.AddInitializer(tensor+"_"+what, onnx.Floats([]int64{1, int64(len(x)), 1, 1}, x...))
+}
+
+// levels returns the initializer of the number of levels: a scalar, or [1,C,1,1].
+func (q *quantizer) levels(a ActivationPlan) *onnx.Value {
+	if len(a.ChannelBits) == 0 {
+		return q.scalar(float32(quant.Levels(a.Bits)), fmt.Sprintf("daq_levels_%d", quant.Levels(a.Bits)))
+	}
+	var levels []float32
+	for _, b := range a.ChannelBits {
+		levels = append(levels, float32(quant.Levels(b)))
+	}
+	return q.perChannel(a.Tensor, "levels", levels)
 }
 
 // floors returns what no value of a channel lies below.

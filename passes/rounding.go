@@ -299,9 +299,9 @@ func (a *ActivationPlan) quantize(dst, x []float32, channels int, rule Rule, sig
 	}
 	for c := range channels {
 		s, step := quant.Stats{Mean: stats[c].Mean, Std: stds[c]}, steps[min(c, len(steps)-1)]
-		w := d[c].Window(s, step, quant.Levels(a.Bits))
+		w := d[c].Window(s, step, quant.Levels(a.bitsOf(c)))
 		if len(a.Starts) > 0 {
-			w = d[c].WindowAt(s, step, a.Starts[min(c, len(a.Starts)-1)], quant.Levels(a.Bits))
+			w = d[c].WindowAt(s, step, a.Starts[min(c, len(a.Starts)-1)], quant.Levels(a.bitsOf(c)))
 		}
 		for i, v := range x[c*hw : (c+1)*hw] {
 			dst[c*hw+i] = w.Decode(w.Encode(v))

@@ -26,7 +26,7 @@ func (a *ActivationPlan) calibrate(profile *calib.Profile) error {
 	a.Steps, a.Starts = make([]float32, len(stats.Channels)), make([]float32, len(stats.Channels))
 	for c := range stats.Channels {
 		var err error
-		if a.Steps[c], a.Starts[c], err = bestWindow(stats.Of(c), &stats.Channels[c], quant.Levels(a.Bits)); err != nil {
+		if a.Steps[c], a.Starts[c], _, err = bestWindow(stats.Of(c), &stats.Channels[c], quant.Levels(a.bitsOf(c))); err != nil {
 			return fmt.Errorf("tensor %q, channel %d: %w", a.Tensor, c, err)
 		}
 		if len(stats.PostReLU) > 0 && stats.PostReLU[c] {
@@ -36,20 +36,22 @@ func (a *ActivationPlan) calibrate(profile *calib.Profile) error {
 	return nil
 }
 
-func bestWindow(d quant.Distribution, c *calib.ChannelStats, levels int) (step, start float32, err error) {
+// bestWindow returns the window of a channel in units of its deviation, and its
+// mean squared error in units of its variance.
+func bestWindow(d quant.Distribution, c *calib.ChannelStats, levels int) (step, start float32, mse float64, err error) {
 	bins := c.Z.Bins()
 	if len(bins) == 0 { // constant in every image: any window will do
 		step = quant.PaperStep(quant.Bits(levels))
-		return step, -step * float32(levels-1) / 2, nil
+		return step, -step * float32(levels-1) / 2, 0, nil
 	}
 	h, err := quant.NewHistogram(bins)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	ratio := 0.0
 	if d == quant.PostReLU {
 		ratio = c.Positive.Mean() / math.Sqrt(c.MeanVariance())
 	}
-	step, start, _ = h.BestWindow(d, ratio, levels)
-	return step, start, nil
+	step, start, mse = h.BestWindow(d, ratio, levels)
+	return step, start, mse, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
@@ -26,6 +27,7 @@ type quantizeFlags struct {
 	weightBits     int
 	activationBits int
 	sigmaBits      int
+	averageBits    float64
 	step           string
 	opset          int64
 	plan, savePlan string
@@ -45,8 +47,9 @@ a handful of pictures is enough. OUT.onnx is a complete network for any runtime
 that knows ONNX functions.`,
 		Example: `  daq quantize edsr.onnx -o edsr_4bit.onnx --calib photos
   daq quantize edsr.onnx -o edsr_w2a4.onnx --calib Set5/HR --downscale 2 --weight-bits 2 --activation-bits 4
+  daq quantize edsr.onnx -o edsr_mixed.onnx --calib photos --average-bits 3.2
   daq quantize edsr.onnx -o edsr_paper.onnx --step paper --bits 3
-  daq quantize edsr.onnx -o edsr_mixed.onnx --plan edited.json`,
+  daq quantize edsr.onnx -o edsr_edited.onnx --plan edited.json`,
 		Args:                  arguments("MODEL.onnx"),
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,6 +64,7 @@ that knows ONNX functions.`,
 	flags.IntVar(&f.weightBits, "weight-bits", 4, "`number` of bits of weights alone")
 	flags.IntVar(&f.activationBits, "activation-bits", 4, "`number` of bits of activations alone")
 	flags.IntVar(&f.sigmaBits, "sigma-bits", 0, "`number` of bits of the deviation of each channel; 0 leaves it in float")
+	flags.Float64Var(&f.averageBits, "average-bits", 0, "distribute bits over channels and layers by their sensitivity, this `number` on average over all values of activations and over all weights; with --weight-bits or --activation-bits only over the other")
 	flags.StringVar(&f.step, "step", "calibrated", "`rule` for the distance of two codes: calibrated (from the pictures); or paper, wide or a number of standard deviations, which need no pictures")
 	f.layers.add(flags)
 	f.input.add(flags)
@@ -73,7 +77,7 @@ that knows ONNX functions.`,
 }
 
 // planned are the flags that a plan stands for.
-var planned = []string{"bits", "weight-bits", "activation-bits", "sigma-bits", "step", "layers", "include", "exclude"}
+var planned = []string{"bits", "weight-bits", "activation-bits", "average-bits", "sigma-bits", "step", "layers", "include", "exclude"}
 
 // options checks the flags and returns what they mean.
 func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptions, err error) {
@@ -113,6 +117,11 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 	if o.Rule, err = passes.ParseRule(f.step); err != nil {
 		return o, usagef("--%v", err)
 	}
+	if flags.Changed("average-bits") {
+		if err := f.budget(&o, flags); err != nil {
+			return o, err
+		}
+	}
 	if o.Layers, err = f.layers.selection(); err != nil {
 		return o, err
 	}
@@ -123,6 +132,27 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 		return o, usagef("--calib DIR is missing: give a folder of pictures, or choose --step paper, which needs none")
 	}
 	return o, nil
+}
+
+// budget turns --average-bits into a budget for what no other flag decides, and
+// uniform bits within it.
+func (f *quantizeFlags) budget(o *converter.QuantizeOptions, flags *pflag.FlagSet) error {
+	if err := passes.CheckAverage(f.averageBits); err != nil {
+		return usagef("--average-bits: %v", err)
+	}
+	if flags.Changed("bits") || flags.Changed("weight-bits") && flags.Changed("activation-bits") {
+		return usagef("--average-bits decides the bits that --bits, or --weight-bits and --activation-bits, state: leave one out")
+	}
+	if o.Rule != passes.Calibrated {
+		return usagef("--average-bits needs --step calibrated and pictures: sensitivity is measured")
+	}
+	if !flags.Changed("weight-bits") {
+		o.Budget.Weights, o.WeightBits = f.averageBits, int(f.averageBits)
+	}
+	if !flags.Changed("activation-bits") {
+		o.Budget.Activations, o.ActivationBits = f.averageBits, int(f.averageBits)
+	}
+	return nil
 }
 
 func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error {
@@ -184,6 +214,9 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 		FloatWeightBytes: q.Done.FloatBytes, WeightBytes: q.Done.WeightBytes,
 		Seconds: time.Since(start).Seconds(),
 	}
+	if q.Mixed != nil {
+		r.Average = &averageResult{q.Mixed.Activations, q.Mixed.Weights, q.Mixed.Loss, q.Mixed.UniformLoss}
+	}
 	if f.json {
 		return t.json(r)
 	}
@@ -192,21 +225,30 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 
 // quantizeResult is what quantize tells.
 type quantizeResult struct {
-	Model            string  `json:"model"`
-	Output           string  `json:"output"`
-	Plan             string  `json:"plan,omitempty"`
-	Opset            int64   `json:"opset"`
-	Convolutions     int     `json:"convolutions"`
-	Tensors          int     `json:"tensors"`
-	WeightBits       string  `json:"weight_bits"` // "4" or "2-8"
-	ActivationBits   string  `json:"activation_bits"`
-	Step             string  `json:"step"`
-	InputRange       float32 `json:"input_range"`
-	FloatBytes       int64   `json:"float_bytes"` // of the files
-	QuantizedBytes   int64   `json:"quantized_bytes"`
-	FloatWeightBytes int64   `json:"float_weight_bytes"` // of the quantized convolutions
-	WeightBytes      int64   `json:"weight_bytes"`
-	Seconds          float64 `json:"seconds"`
+	Model            string         `json:"model"`
+	Output           string         `json:"output"`
+	Plan             string         `json:"plan,omitempty"`
+	Opset            int64          `json:"opset"`
+	Convolutions     int            `json:"convolutions"`
+	Tensors          int            `json:"tensors"`
+	WeightBits       string         `json:"weight_bits"` // "4" or "2-8"
+	ActivationBits   string         `json:"activation_bits"`
+	Average          *averageResult `json:"average_bits,omitempty"`
+	Step             string         `json:"step"`
+	InputRange       float32        `json:"input_range"`
+	FloatBytes       int64          `json:"float_bytes"` // of the files
+	QuantizedBytes   int64          `json:"quantized_bytes"`
+	FloatWeightBytes int64          `json:"float_weight_bytes"` // of the quantized convolutions
+	WeightBytes      int64          `json:"weight_bytes"`
+	Seconds          float64        `json:"seconds"`
+}
+
+// averageResult tells what became of --average-bits.
+type averageResult struct {
+	Activations float64 `json:"activations"`
+	Weights     float64 `json:"weights"`
+	Loss        float64 `json:"loss"`         // mean squared error against the float network, white = 1
+	UniformLoss float64 `json:"uniform_loss"` // of uniform bits within the same budget
 }
 
 func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
@@ -230,6 +272,14 @@ func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
 		}
 		fmt.Fprintf(w, "quantized\t%d convolutions, %d tensors (%s)\n", r.Convolutions, r.Tensors, rule)
 		fmt.Fprintf(w, "bits\tweights %s, activations %s\n", r.WeightBits, r.ActivationBits)
+		if a := r.Average; a != nil {
+			fmt.Fprintf(w, "average\tweights %.2f bits, activations %.2f bits\n", a.Weights, a.Activations)
+			verdict := "mixed bits kept"
+			if a.Loss > a.UniformLoss {
+				verdict = "uniform bits kept"
+			}
+			fmt.Fprintf(w, "noise\tmixed %.2f dB, uniform bits %.2f dB against the float network: %s\n", decibel(a.Loss), decibel(a.UniformLoss), verdict)
+		}
 		fmt.Fprintf(w, "step\t%s\n", r.Step)
 		fmt.Fprintf(w, "file\t%s, float %s (%.1fx smaller)\n", report.Bytes(r.QuantizedBytes), report.Bytes(r.FloatBytes), float64(r.FloatBytes)/float64(max(r.QuantizedBytes, 1)))
 		fmt.Fprintf(w, "weights\t%s, float %s (%.1fx smaller)\n", report.Bytes(r.WeightBytes), report.Bytes(r.FloatWeightBytes), float64(r.FloatWeightBytes)/float64(max(r.WeightBytes, 1)))
@@ -237,6 +287,9 @@ func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
 		fmt.Fprintf(w, "time\t%.1f s\n", r.Seconds)
 	})
 }
+
+// decibel is the PSNR of a mean squared error, white being 1.
+func decibel(loss float64) float64 { return -10 * math.Log10(max(loss, 1e-20)) }
 
 func loadPlan(path string) (*passes.Plan, error) {
 	data, err := os.ReadFile(path)

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestAverageBitsAndPlanDiff(t *testing.T) {
+	f := newFiles(t)
+	float, photos := f.path("float.onnx"), f.path("photos")
+	text := must(t, "quantize", float, "-o", f.path("mixed.onnx"), "--calib", photos, "--average-bits", "2.5", "--save-plan", f.path("mixed.json"))
+	for _, want := range []string{"average", "noise", "against the float network"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q lacks %q", text, want)
+		}
+	}
+	// The plan carries the bits of channels and is obeyed.
+	must(t, "quantize", float, "-o", f.path("again.onnx"), "--calib", photos, "--plan", f.path("mixed.json"))
+	same(t, f.path("mixed.onnx"), f.path("again.onnx"))
+
+	must(t, "quantize", float, "-o", f.path("two.onnx"), "--calib", photos, "--bits", "2", "--save-plan", f.path("two.json"))
+	diff := must(t, "plan", "diff", f.path("two.json"), f.path("mixed.json"))
+	if !strings.Contains(diff, "on average") || !strings.Contains(diff, "bits") {
+		t.Errorf("plan diff: %q", diff)
+	}
+	if text := must(t, "plan", "diff", f.path("two.json"), f.path("two.json")); !strings.Contains(text, "the same choices") {
+		t.Errorf("plan diff of one plan: %q", text)
+	}
+	if text := must(t, "plan", "diff", "--json", f.path("two.json"), f.path("two.json")); text != "[]\n" {
+		t.Errorf("plan diff --json: %q", text)
+	}
+	fails(t, daq("plan", "dif"), exitUsage, "dif")
+	fails(t, daq("plan", "diff", f.path("two.json"), float), exitFailed, "float.onnx", "plan")
+
+	for _, args := range [][]string{
+		{"--average-bits", "1"}, {"--average-bits", "9"}, {"--average-bits", "3", "--bits", "4"},
+		{"--average-bits", "3", "--weight-bits", "4", "--activation-bits", "4"}, {"--average-bits", "3", "--step", "paper"},
+	} {
+		fails(t, daq(append([]string{"quantize", float, "-o", f.path("no.onnx"), "--calib", photos}, args...)...), exitUsage, "--average-bits")
+	}
+}
+
+func TestSensitivity(t *testing.T) {
+	f := newFiles(t)
+	text := must(t, "sensitivity", f.path("float.onnx"), "--calib", f.path("photos"), "-o", f.path("s.json"))
+	for _, want := range []string{"input 4 bits", "weights 4 bits", "rank correlation"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q lacks %q", text, want)
+		}
+	}
+	data, err := os.ReadFile(f.path("s.json"))
+	check(t, err)
+	var s struct {
+		Format      string
+		Activations []struct {
+			Name     string
+			Loss     float64
+			Channels []float64
+		}
+		Weights []struct{ Name string }
+	}
+	check(t, json.Unmarshal(data, &s))
+	if s.Format != "daq sensitivity 1" || len(s.Activations) != 17 || len(s.Weights) != 17 || len(s.Activations[0].Channels) != 32 {
+		t.Errorf("%.300s", data)
+	}
+	fails(t, daq("sensitivity", f.path("float.onnx")), exitUsage, "--calib")
+	fails(t, daq("sensitivity", f.path("float.onnx"), "--calib", f.path("photos"), "--bits", "9"), exitUsage, "--bits")
+}
