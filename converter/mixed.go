@@ -59,8 +59,9 @@ func (q *Quantized) mix(ctx context.Context, images *calib.Dataset, o QuantizeOp
 	return rounding, nil
 }
 
-// Mixed is what became of a Budget. Losses are mean squared errors against the
-// float network on the calibration pictures, white being 1.
+// Mixed is what became of a Budget or a search. Losses are mean squared errors
+// against the float network on the calibration pictures, white being 1; a search
+// has none.
 type Mixed struct {
 	Activations, Weights float64 // average bits of the plan
 	Loss                 float64 // of mixed bits

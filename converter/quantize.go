@@ -15,6 +15,7 @@ type QuantizeOptions struct {
 	passes.Settings
 	Plan     *passes.Plan // obeyed instead of Settings when given
 	Budget   Budget       // bits on average, where they are to differ by channel and layer
+	MaxDrop  float64      // when above 0: the lowest average bits whose PSNR-Y drops by at most this many dB on the calibration pictures
 	Opset    int64        // 0 means the lowest that stores the codes at their own width
 	Input    calib.Input
 	Threads  int // 0 means all processors
@@ -28,7 +29,9 @@ type Quantized struct {
 	Plan    *passes.Plan
 	Profile *calib.Profile // nil when nothing was calibrated
 	Network *calib.Network // the float network as it sees pictures
-	Mixed   *Mixed         // nil without a budget
+	Mixed   *Mixed         // nil for uniform bits
+	Trials  []Trial        // of the search for MaxDrop, in order
+	Drop    Drop           // on the calibration pictures; zero when there are none
 	Done    *passes.Quantized
 }
 
@@ -55,7 +58,10 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 	result.Plan.Model, result.Plan.InputRange = result.Source, result.Network.Range
 	o.Progress.report("quantize", 0, 1)
 	finish := result.round
-	if o.Budget != (Budget{}) {
+	switch {
+	case o.MaxDrop > 0:
+		finish = result.search
+	case o.Budget != (Budget{}):
 		finish = result.mix
 	}
 	rounding, err := finish(ctx, images, o)
@@ -66,6 +72,11 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 		return nil, err
 	}
 	describe(simple, result)
+	if images != nil && result.Plan.Rule == passes.Calibrated {
+		if result.Drop, err = result.drop(ctx, simple, images, o); err != nil {
+			return nil, err
+		}
+	}
 	o.Progress.report("quantize", 1, 1)
 	return result, nil
 }

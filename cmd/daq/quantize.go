@@ -28,6 +28,7 @@ type quantizeFlags struct {
 	activationBits int
 	sigmaBits      int
 	averageBits    float64
+	maxDrop        float64
 	step           string
 	opset          int64
 	plan, savePlan string
@@ -48,6 +49,7 @@ that knows ONNX functions.`,
 		Example: `  daq quantize edsr.onnx -o edsr_4bit.onnx --calib photos
   daq quantize edsr.onnx -o edsr_w2a4.onnx --calib Set5/HR --downscale 2 --weight-bits 2 --activation-bits 4
   daq quantize edsr.onnx -o edsr_mixed.onnx --calib photos --average-bits 3.2
+  daq quantize edsr.onnx -o edsr_good.onnx --calib photos --max-drop 0.2
   daq quantize edsr.onnx -o edsr_paper.onnx --step paper --bits 3
   daq quantize edsr.onnx -o edsr_edited.onnx --plan edited.json`,
 		Args:                  arguments("MODEL.onnx"),
@@ -65,6 +67,7 @@ that knows ONNX functions.`,
 	flags.IntVar(&f.activationBits, "activation-bits", 4, "`number` of bits of activations alone")
 	flags.IntVar(&f.sigmaBits, "sigma-bits", 0, "`number` of bits of the deviation of each channel; 0 leaves it in float")
 	flags.Float64Var(&f.averageBits, "average-bits", 0, "distribute bits over channels and layers by their sensitivity, this `number` on average over all values of activations and over all weights; with --weight-bits or --activation-bits only over the other")
+	flags.Float64Var(&f.maxDrop, "max-drop", 0, "search the lowest average bits that lose at most this many `dB` of PSNR-Y on the pictures of --calib")
 	flags.StringVar(&f.step, "step", "calibrated", "`rule` for the distance of two codes: calibrated (from the pictures); or paper, wide or a number of standard deviations, which need no pictures")
 	f.layers.add(flags)
 	f.input.add(flags)
@@ -77,7 +80,7 @@ that knows ONNX functions.`,
 }
 
 // planned are the flags that a plan stands for.
-var planned = []string{"bits", "weight-bits", "activation-bits", "average-bits", "sigma-bits", "step", "layers", "include", "exclude"}
+var planned = []string{"bits", "weight-bits", "activation-bits", "average-bits", "max-drop", "sigma-bits", "step", "layers", "include", "exclude"}
 
 // options checks the flags and returns what they mean.
 func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptions, err error) {
@@ -116,6 +119,20 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 	o.WeightBits, o.ActivationBits, o.SigmaBits, o.Opset = f.weightBits, f.activationBits, f.sigmaBits, f.opset
 	if o.Rule, err = passes.ParseRule(f.step); err != nil {
 		return o, usagef("--%v", err)
+	}
+	if flags.Changed("max-drop") {
+		if !(f.maxDrop > 0) {
+			return o, usagef("--max-drop %g: want more than 0 dB", f.maxDrop)
+		}
+		for _, name := range []string{"bits", "weight-bits", "activation-bits", "average-bits"} {
+			if flags.Changed(name) {
+				return o, usagef("--max-drop finds the bits itself: leave out --max-drop or --%s", name)
+			}
+		}
+		if o.Rule != passes.Calibrated {
+			return o, usagef("--max-drop needs --step calibrated and pictures: the drop is measured")
+		}
+		o.MaxDrop = f.maxDrop
 	}
 	if flags.Changed("average-bits") {
 		if err := f.budget(&o, flags); err != nil {
@@ -217,38 +234,62 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 	if q.Mixed != nil {
 		r.Average = &averageResult{q.Mixed.Activations, q.Mixed.Weights, q.Mixed.Loss, q.Mixed.UniformLoss}
 	}
+	r.Trials = q.Trials
+	if q.Drop.Pictures > 0 {
+		r.Drop = &q.Drop
+	}
 	if f.json {
 		return t.json(r)
 	}
-	return r.print(t, f)
+	if err := r.print(t, f); err != nil {
+		return err
+	}
+	if drop := q.Drop.DB(); drop > muchDrop {
+		t.note("%s", remedy(path, drop, f.calib.dir))
+	}
+	return nil
+}
+
+// muchDrop is the loss in dB from which on a remedy is named.
+const muchDrop = 1
+
+// remedy tells what helps a network that lost much.
+func remedy(path string, drop float64, pictures string) string {
+	if pictures == "" {
+		pictures = "DIR"
+	}
+	return fmt.Sprintf("%.1f dB were lost: some layers of this network do not bear so few bits (daq sensitivity %s --calib %s names them). "+
+		"Spend the same bits where they matter with --average-bits, leave the worst layers float with --exclude, or search with --max-drop 0.5", drop, path, pictures)
 }
 
 // quantizeResult is what quantize tells.
 type quantizeResult struct {
-	Model            string         `json:"model"`
-	Output           string         `json:"output"`
-	Plan             string         `json:"plan,omitempty"`
-	Opset            int64          `json:"opset"`
-	Convolutions     int            `json:"convolutions"`
-	Tensors          int            `json:"tensors"`
-	WeightBits       string         `json:"weight_bits"` // "4" or "2-8"
-	ActivationBits   string         `json:"activation_bits"`
-	Average          *averageResult `json:"average_bits,omitempty"`
-	Step             string         `json:"step"`
-	InputRange       float32        `json:"input_range"`
-	FloatBytes       int64          `json:"float_bytes"` // of the files
-	QuantizedBytes   int64          `json:"quantized_bytes"`
-	FloatWeightBytes int64          `json:"float_weight_bytes"` // of the quantized convolutions
-	WeightBytes      int64          `json:"weight_bytes"`
-	Seconds          float64        `json:"seconds"`
+	Model            string            `json:"model"`
+	Output           string            `json:"output"`
+	Plan             string            `json:"plan,omitempty"`
+	Opset            int64             `json:"opset"`
+	Convolutions     int               `json:"convolutions"`
+	Tensors          int               `json:"tensors"`
+	WeightBits       string            `json:"weight_bits"` // "4" or "2-8"
+	ActivationBits   string            `json:"activation_bits"`
+	Average          *averageResult    `json:"average_bits,omitempty"`
+	Trials           []converter.Trial `json:"trials,omitempty"`
+	Drop             *converter.Drop   `json:"calibration,omitempty"` // PSNR-Y on the calibration pictures
+	Step             string            `json:"step"`
+	InputRange       float32           `json:"input_range"`
+	FloatBytes       int64             `json:"float_bytes"` // of the files
+	QuantizedBytes   int64             `json:"quantized_bytes"`
+	FloatWeightBytes int64             `json:"float_weight_bytes"` // of the quantized convolutions
+	WeightBytes      int64             `json:"weight_bytes"`
+	Seconds          float64           `json:"seconds"`
 }
 
 // averageResult tells what became of --average-bits.
 type averageResult struct {
 	Activations float64 `json:"activations"`
 	Weights     float64 `json:"weights"`
-	Loss        float64 `json:"loss"`         // mean squared error against the float network, white = 1
-	UniformLoss float64 `json:"uniform_loss"` // of uniform bits within the same budget
+	Loss        float64 `json:"loss,omitempty"`         // mean squared error against the float network, white = 1
+	UniformLoss float64 `json:"uniform_loss,omitempty"` // of uniform bits within the same budget
 }
 
 func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
@@ -274,11 +315,19 @@ func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
 		fmt.Fprintf(w, "bits\tweights %s, activations %s\n", r.WeightBits, r.ActivationBits)
 		if a := r.Average; a != nil {
 			fmt.Fprintf(w, "average\tweights %.2f bits, activations %.2f bits\n", a.Weights, a.Activations)
+		}
+		if a := r.Average; a != nil && a.UniformLoss > 0 {
 			verdict := "mixed bits kept"
 			if a.Loss > a.UniformLoss {
 				verdict = "uniform bits kept"
 			}
 			fmt.Fprintf(w, "noise\tmixed %.2f dB, uniform bits %.2f dB against the float network: %s\n", decibel(a.Loss), decibel(a.UniformLoss), verdict)
+		}
+		for _, trial := range r.Trials {
+			fmt.Fprintf(w, "tried\t%.2f bits on average: %.2f dB lost\n", trial.AverageBits, trial.DropDB)
+		}
+		if d := r.Drop; d != nil {
+			fmt.Fprintf(w, "calibration\tPSNR-Y %.2f dB, float %.2f dB on the pictures shrunk and enlarged again: %.2f dB lost\n", d.Quantized, d.Float, d.DB())
 		}
 		fmt.Fprintf(w, "step\t%s\n", r.Step)
 		fmt.Fprintf(w, "file\t%s, float %s (%.1fx smaller)\n", report.Bytes(r.QuantizedBytes), report.Bytes(r.FloatBytes), float64(r.FloatBytes)/float64(max(r.QuantizedBytes, 1)))

@@ -114,6 +114,9 @@ func (f *validateFlags) run(ctx context.Context, t *terminal, floatPath, quantiz
 	if err != nil {
 		return err
 	}
+	if r.Drop > muchDrop {
+		t.note("%s", remedy(floatPath, r.Drop, ""))
+	}
 	return r.Check(bounds)
 }
 
