@@ -143,7 +143,7 @@ func (p *Profile) Merge(q *Profile) error {
 
 // A profile file is gzip'd JSON, one value a line: the header, then each tensor,
 // sorted by name. (Look inside with zcat.)
-const profileVersion = 1
+const profileVersion = 2
 
 // Limits on what a file may make us allocate.
 const (

@@ -120,7 +120,7 @@ func TestReadDamaged(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ from, to, want string }{
-		{`"version":1`, `"version":9`, "version 9"},
+		{`"version":2`, `"version":9`, "version 9"},
 		{`"tensors":1`, `"tensors":2`, "truncated"},
 		{`"tensors":1`, `"tensors":0`, "more after"},
 		{`"images":2`, `"images":3`, "observed 3 of 2"},

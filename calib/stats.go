@@ -38,7 +38,7 @@ type ChannelStats struct {
 	Positive Moments `json:"positive"` // of the values above 0
 
 	// The normaliser std of each image: of all values for Signed, of the positive
-	// ones for PostReLU tensors. Its square weighs errors of Z back to errors of x.
+	// ones, at least a share of their mean (quant.Spread), for PostReLU tensors. Its square weighs errors of Z back to errors of x.
 	Variances Sum     `json:"variances"` // sum over images of std^2
 	MinStd    float64 `json:"min_std"`
 	MaxStd    float64 `json:"max_std"`
@@ -210,6 +210,10 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32) {
 		zeros = 0 // values like others
 	}
 	std := math.Sqrt(variance)
+	if d == quant.PostReLU {
+		std = quant.Spread(positive.mean, std)
+		variance = float64(std * std)
+	}
 	s.Variances.Add(variance)
 	if s.Images == 1 {
 		s.MinStd, s.MaxStd = std, std

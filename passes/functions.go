@@ -44,12 +44,26 @@ const (
 	zeroFloor = `
   floor = Constant <value = float {0}> ()`
 
+	// The deviation of a channel that follows a ReLU (its floor is 0) is at least a
+	// share of its mean: a single positive value has none of its own.
+	spread = `
+  below_zero = Constant <value = float {-1}> ()
+  is_relu = Greater (floor, below_zero)
+  relu = Cast <to = 1> (is_relu)
+  least_share = Constant <value = float {%g}> ()
+  relu_mean = Mul (mean, relu)
+  least_spread = Mul (relu_mean, least_share)
+  own_root = Sqrt (variance)
+  root = Max (own_root, least_spread)`
+
+	ownSpread = `
+  root = Sqrt (variance)`
+
 	deviation = `
   epsilon = Constant <value = float {%g}> ()
   half = Constant <value = float {0.5}> ()
   one = Constant <value = float {1}> ()
   least = Constant <value = float {0}> ()
-  root = Sqrt (variance)
   deviation = Max (root, epsilon)`
 
 	// "qq": sigma is quantized itself, over the channels of the tensor.
@@ -133,9 +147,9 @@ func daqFunctions(opset int64, sigmaBits int) (map[string]*onnx.Function, error)
 	var text strings.Builder
 	fmt.Fprintf(&text, "<ir_version: %d, opset_import: [\"\" : %d, %q : %d]>\ndaq () => () {}\n", onnx.IRVersionFor(opset), opset, Domain, domainVersion)
 	for _, f := range []struct{ name, in, out, body string }{
-		{"Quantize", "X, step, levels", "codes, scale, offset", quantizeHead + scale + fmt.Sprintf(centredOffset, "offset") + encode},
-		{"QuantizeRelu", "X, step, levels", "codes, scale, offset", zeroFloor + quantizeAboveHead + scale + fmt.Sprintf(centredOffset, "lowest") + reluOffset + encode},
-		{"QuantizeWindow", "X, step, start, floor, levels", "codes, scale, offset", quantizeAboveHead + scale + windowOffset + encode},
+		{"Quantize", "X, step, levels", "codes, scale, offset", quantizeHead + ownSpread + scale + fmt.Sprintf(centredOffset, "offset") + encode},
+		{"QuantizeRelu", "X, step, levels", "codes, scale, offset", zeroFloor + quantizeAboveHead + ownSpread + scale + fmt.Sprintf(centredOffset, "lowest") + reluOffset + encode},
+		{"QuantizeWindow", "X, step, start, floor, levels", "codes, scale, offset", quantizeAboveHead + fmt.Sprintf(spread, quant.LeastSpread) + scale + windowOffset + encode},
 		{"Dequantize", "codes, scale, offset", "Y", dequantizeBody},
 		{"Unpack", "packed, shifts, radix, shape", "codes", unpackBody},
 	} {

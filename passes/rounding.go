@@ -291,7 +291,11 @@ func (a *ActivationPlan) quantize(dst, x []float32, channels int, rule Rule, sig
 	stats := make([]quant.Stats, channels)
 	stds := make([]float32, channels)
 	for c := range channels {
-		stats[c] = d[c].Stats(x[c*hw : (c+1)*hw])
+		of := d[c].Stats
+		if len(a.Starts) > 0 {
+			of = d[c].WindowStats
+		}
+		stats[c] = of(x[c*hw : (c+1)*hw])
 		stds[c] = stats[c].Std
 	}
 	if sigmaBits > 0 {

@@ -64,6 +64,25 @@ func (d Distribution) Stats(x []float32) Stats {
 	return Stats{Mean: float32(mean), Std: max(float32(math.Sqrt(squares/n)), Eps)}
 }
 
+// LeastSpread is the least deviation of a PostReLU channel for WindowAt, in units
+// of its mean.
+const LeastSpread = 0.25
+
+// WindowStats returns the statistics that windows of WindowAt go by: those of
+// Stats, but the deviation of a PostReLU channel is at least a quarter of its mean.
+// A channel with one positive value, or a few alike, has no deviation of its own,
+// and its window, around that value, would raise all its zeros.
+func (d Distribution) WindowStats(x []float32) Stats {
+	s := d.Stats(x)
+	if d == PostReLU {
+		s.Std = float32(Spread(float64(s.Mean), float64(s.Std)))
+	}
+	return s
+}
+
+// Spread returns the deviation of a PostReLU channel that WindowStats goes by.
+func Spread(mean, std float64) float64 { return max(std, mean*LeastSpread) }
+
 // Window is one uniform quantizer: Levels levels (2 to MaxLevels), Scale apart,
 // the lowest at Offset; units of the quantized value.
 type Window struct {
@@ -91,7 +110,7 @@ func (d Distribution) Window(s Stats, step float32, levels int) Window {
 	return w
 }
 
-// WindowAt places the window over a channel as calibration chose: it starts
+// WindowAt places the window over a channel of WindowStats s as calibration chose: it starts
 // start standard deviations above the mean (below it where start is negative),
 // and not below zero in PostReLU channels. In the order of the emitted graph, all
 // float32:
