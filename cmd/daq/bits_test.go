@@ -20,7 +20,7 @@ func TestAverageBitsAndPlanDiff(t *testing.T) {
 	must(t, "quantize", float, "-o", f.path("again.onnx"), "--calib", photos, "--plan", f.path("mixed.json"))
 	same(t, f.path("mixed.onnx"), f.path("again.onnx"))
 
-	must(t, "quantize", float, "-o", f.path("two.onnx"), "--calib", photos, "--bits", "2", "--save-plan", f.path("two.json"))
+	must(t, "quantize", float, "-o", f.path("two.onnx"), "--calib", photos, "--bits", "2", "--save-plan", f.path("two.json"), "-q")
 	diff := must(t, "plan", "diff", f.path("two.json"), f.path("mixed.json"))
 	if !strings.Contains(diff, "on average") || !strings.Contains(diff, "bits") {
 		t.Errorf("plan diff: %q", diff)
@@ -67,4 +67,41 @@ func TestSensitivity(t *testing.T) {
 	}
 	fails(t, daq("sensitivity", f.path("float.onnx")), exitUsage, "--calib")
 	fails(t, daq("sensitivity", f.path("float.onnx"), "--calib", f.path("photos"), "--bits", "9"), exitUsage, "--bits")
+}
+
+func TestMaxDrop(t *testing.T) {
+	f := newFiles(t)
+	float, photos := f.path("float.onnx"), f.path("photos")
+	var r struct {
+		Trials []struct {
+			AverageBits float64 `json:"average_bits"`
+			DropDB      float64 `json:"drop_db"`
+		}
+		Average     struct{ Activations, Weights float64 } `json:"average_bits"`
+		Calibration struct {
+			Float     float64 `json:"float_psnr_y"`
+			Quantized float64 `json:"quantized_psnr_y"`
+		}
+	}
+	check(t, json.Unmarshal([]byte(must(t, "quantize", float, "-o", f.path("a.onnx"), "--calib", photos, "--max-drop", "0.5", "--json")), &r))
+	// The lowest average among the trials that kept the bound is what was written.
+	lowest := 9.0
+	for _, trial := range r.Trials {
+		if trial.DropDB <= 0.5 {
+			lowest = min(lowest, trial.AverageBits)
+		}
+	}
+	if drop := r.Calibration.Float - r.Calibration.Quantized; drop > 0.5 || len(r.Trials) < 3 || r.Average.Activations > lowest || r.Average.Activations < lowest-0.3 {
+		t.Errorf("drop %g, %+v", drop, r)
+	}
+	fails(t, daq("quantize", float, "-o", f.path("b.onnx"), "--calib", photos, "--max-drop", "0.5", "--bits", "4"), exitUsage, "--max-drop", "--bits")
+	fails(t, daq("quantize", float, "-o", f.path("b.onnx"), "--calib", photos, "--max-drop", "-1"), exitUsage, "--max-drop")
+
+	// One bit loses much, and the tool says what helps.
+	low := daq("quantize", float, "-o", f.path("c.onnx"), "--calib", photos, "--bits", "1")
+	for _, want := range []string{"dB were lost", "daq sensitivity", "--average-bits", "--exclude", "--max-drop"} {
+		if low.code != exitDone || !strings.Contains(low.stderr, want) {
+			t.Errorf("exit %d, stderr %q lacks %q", low.code, low.stderr, want)
+		}
+	}
 }
