@@ -3,6 +3,7 @@ package calib
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/daq-sr/daq/internal/imaging"
@@ -10,41 +11,46 @@ import (
 	"github.com/daq-sr/daq/runtime"
 )
 
-// Collect runs a network over pictures and returns the statistics of the tensors
-// it was opened to observe, each with its distribution: one, or one for each
-// channel. model is the digest that
-// the profile names. One picture is in memory at a time; progress, which may be
-// nil, is told how many are done.
-func Collect(ctx context.Context, n *Network, model string, images *Dataset, tensors map[string][]quant.Distribution, progress func(done, total int)) (*Profile, error) {
+// Collect runs a network over pictures and adds to profile the statistics of the
+// tensors it was opened to observe, each with its distribution: one, or one for
+// each channel. Pictures that the profile has already are passed over. One picture
+// is in memory at a time and goes in whole or not at all, so that after an error,
+// ctx's included, the profile holds the pictures done so far and a later call does
+// the rest. progress, which may be nil, is told how many are done.
+func Collect(ctx context.Context, n *Network, profile *Profile, images *Dataset, tensors map[string][]quant.Distribution, progress func(done, total int)) error {
 	if progress == nil {
 		progress = func(int, int) {}
 	}
-	profile := NewProfile(model, n.Range)
 	total, done := len(images.Names()), 0
 	progress(done, total)
 	err := images.Each(ctx, func(name string, m *imaging.Image) error {
-		if err := profile.AddImage(Source{Name: name, Digest: Digest(m)}); err != nil {
-			return err
-		}
-		_, err := n.Run(ctx, m, func(name string, t *runtime.Tensor) error {
-			if err := profile.observe(name, tensors[name], t); err != nil {
-				return fmt.Errorf("tensor %q: %w", name, err)
+		source := Source{Name: name, Digest: Digest(m)}
+		if !profile.has(source) {
+			one := NewProfile(profile.Model, profile.InputRange)
+			if err := one.AddImage(source); err != nil {
+				return err
 			}
-			return nil
-		})
+			_, err := n.Run(ctx, m, func(name string, t *runtime.Tensor) error {
+				if err := one.observe(name, tensors[name], t); err != nil {
+					return fmt.Errorf("tensor %q: %w", name, err)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			if err := profile.Merge(one); err != nil {
+				return err
+			}
+		}
 		done++
 		progress(done, total)
-		return err
+		return nil
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for name := range tensors {
-		if profile.Tensors[name] == nil {
-			return nil, fmt.Errorf("tensor %q was not computed: it is not on the way to the output", name)
-		}
-	}
-	return profile, nil
+	return profile.Covers(slices.Sorted(maps.Keys(tensors)))
 }
 
 func (p *Profile) observe(name string, channels []quant.Distribution, t *runtime.Tensor) error {

@@ -64,12 +64,21 @@ func NewProfile(model string, inputRange float32) *Profile {
 // AddImage notes that an image goes in; every tensor is then to observe it once.
 // The same image under the same name is refused.
 func (p *Profile) AddImage(s Source) error {
-	at, found := slices.BinarySearchFunc(p.Images, s, compareSources)
+	at, found := p.find(s)
 	if found {
 		return fmt.Errorf("image %s is in the profile already", s.Name)
 	}
 	p.Images = slices.Insert(p.Images, at, s)
 	return nil
+}
+
+func (p *Profile) find(s Source) (at int, found bool) {
+	return slices.BinarySearchFunc(p.Images, s, compareSources)
+}
+
+func (p *Profile) has(s Source) bool {
+	_, found := p.find(s)
+	return found
 }
 
 func compareSources(a, b Source) int {
@@ -99,6 +108,16 @@ func (p *Profile) Names() []string {
 	return names
 }
 
+// Covers returns an error unless the profile has statistics of all the tensors.
+func (p *Profile) Covers(tensors []string) error {
+	for _, name := range tensors {
+		if p.Tensors[name] == nil {
+			return fmt.Errorf("there are no statistics of tensor %q: calibrate with the same --layers, --include and --exclude", name)
+		}
+	}
+	return nil
+}
+
 // Merge adds the images of q, a profile of the same network. The result does not
 // depend on how images were shared out or in which order profiles were merged.
 // On an error p is unchanged; q never changes.
@@ -113,7 +132,7 @@ func (p *Profile) Merge(q *Profile) error {
 		return nil
 	}
 	for _, s := range q.Images {
-		if _, found := slices.BinarySearchFunc(p.Images, s, compareSources); found {
+		if p.has(s) {
 			return fmt.Errorf("cannot merge profiles: image %s is in both", s.Name)
 		}
 	}

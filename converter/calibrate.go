@@ -13,7 +13,9 @@ import (
 
 // Calibrate runs a float network over pictures and returns the per-channel
 // statistics of the tensors that the selected convolutions read. Of the options
-// it reads Layers, Input, Threads and Progress.
+// it reads Layers, Input, Profile, Threads and Progress. When it is cancelled, it
+// returns what it has so far beside the error: given back as Profile, it saves
+// the work done.
 func Calibrate(ctx context.Context, m *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*calib.Profile, error) {
 	simple, err := Simplify(ctx, m)
 	if err != nil {
@@ -28,10 +30,13 @@ func Calibrate(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quan
 }
 
 func calibrate(ctx context.Context, simple *onnx.Model, model string, convs []*onnx.Node, images *calib.Dataset, o QuantizeOptions) (*calib.Profile, *calib.Network, error) {
-	if images == nil {
+	if images == nil && o.Profile == nil {
 		return nil, nil, fmt.Errorf("calibration needs pictures: give a folder with --calib, or choose --step paper")
 	}
 	tensors := passes.Tensors(convs)
+	if o.Profile != nil && o.Input.Range == 0 {
+		o.Input.Range = o.Profile.InputRange
+	}
 	network, err := Open(ctx, simple, o.Input, runtime.Options{Threads: o.Threads, Observe: tensors})
 	if err != nil {
 		return nil, nil, err
@@ -40,7 +45,16 @@ func calibrate(ctx context.Context, simple *onnx.Model, model string, convs []*o
 	for _, name := range tensors {
 		distributions[name] = passes.Distributions(simple.Graph.Value(name))
 	}
-	profile, err := calib.Collect(ctx, network, model, images, distributions, func(done, total int) {
+	profile := calib.NewProfile(model, network.Range)
+	if o.Profile != nil {
+		if err := profile.Merge(o.Profile); err != nil {
+			return nil, nil, fmt.Errorf("the profile does not fit: %w", err)
+		}
+	}
+	if images == nil {
+		return profile, network, profile.Covers(tensors)
+	}
+	err = calib.Collect(ctx, network, profile, images, distributions, func(done, total int) {
 		o.Progress.report("calibrate", done, total)
 	})
 	return profile, network, err

@@ -13,10 +13,11 @@ import (
 // QuantizeOptions are the choices of Quantize.
 type QuantizeOptions struct {
 	passes.Settings
-	Plan     *passes.Plan // obeyed instead of Settings when given
-	Budget   Budget       // bits on average, where they are to differ by channel and layer
-	MaxDrop  float64      // when above 0: the lowest average bits whose PSNR-Y drops by at most this many dB on the calibration pictures
-	Opset    int64        // 0 means the lowest that stores the codes at their own width
+	Plan     *passes.Plan   // obeyed instead of Settings when given
+	Profile  *calib.Profile // statistics that are there already: the network is not run over their pictures again
+	Budget   Budget         // bits on average, where they are to differ by channel and layer
+	MaxDrop  float64        // when above 0: the lowest average bits whose PSNR-Y drops by at most this many dB on the calibration pictures
+	Opset    int64          // 0 means the lowest that stores the codes at their own width
 	Input    calib.Input
 	Threads  int // 0 means all processors
 	Progress Progress

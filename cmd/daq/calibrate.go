@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/converter"
 	"github.com/daq-sr/daq/onnx"
 )
@@ -18,6 +19,7 @@ type calibrateFlags struct {
 	input     inputFlags
 	out       string
 	overwrite bool
+	resume    bool
 }
 
 func newCalibrate(t *terminal) *cobra.Command {
@@ -29,8 +31,11 @@ func newCalibrate(t *terminal) *cobra.Command {
 that would be quantized, count, mean, deviation, extremes, share of zeros and a
 histogram. One picture is in memory at a time. The same pictures give the same
 bytes, whatever their order and the number of threads; profiles of parts of a
-collection merge into the profile of the whole (package calib).`,
+collection merge into the profile of the whole (package calib). An interrupted run
+writes the pictures done so far, and --resume does the rest; it adds pictures to a
+finished profile too. quantize --profile makes use of the file.`,
 		Example: `  daq calibrate edsr.onnx --calib photos -o edsr.profile
+  daq calibrate edsr.onnx --calib photos -o edsr.profile --resume
   daq calibrate edsr.onnx --calib Set5/HR --downscale 2 -o edsr.profile --layers all`,
 		Args:                  arguments("MODEL.onnx"),
 		DisableFlagsInUseLine: true,
@@ -44,6 +49,7 @@ collection merge into the profile of the whole (package calib).`,
 	f.calib.add(flags)
 	f.layers.add(flags)
 	f.input.add(flags)
+	flags.BoolVar(&f.resume, "resume", false, "add to the file, if it exists, the pictures that it lacks")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace a file that exists")
 	return cmd
 }
@@ -55,6 +61,9 @@ func (f *calibrateFlags) run(ctx context.Context, t *terminal, path string) erro
 	if f.calib.dir == "" {
 		return usagef("--calib DIR is missing: give a folder of pictures")
 	}
+	if f.resume && f.overwrite {
+		return usagef("--resume adds to a file that exists, --overwrite replaces it: choose one")
+	}
 	o := converter.QuantizeOptions{Threads: t.threads}
 	var err error
 	if o.Layers, err = f.layers.selection(); err != nil {
@@ -63,8 +72,13 @@ func (f *calibrateFlags) run(ctx context.Context, t *terminal, path string) erro
 	if o.Input, err = f.input.input(); err != nil {
 		return err
 	}
-	if err := checkOutput(f.out, f.overwrite, path); err != nil {
+	if err := checkOutput(f.out, f.overwrite || f.resume, path); err != nil {
 		return err
+	}
+	if f.resume && exists(f.out) {
+		if o.Profile, err = calib.Load(f.out); err != nil {
+			return err
+		}
 	}
 	images, err := f.calib.dataset()
 	if err != nil {
@@ -79,6 +93,13 @@ func (f *calibrateFlags) run(ctx context.Context, t *terminal, path string) erro
 	o.Progress = progress
 	start := time.Now()
 	profile, err := converter.Calibrate(ctx, m, images, o)
+	if ctx.Err() != nil && profile != nil && len(profile.Images) > 0 {
+		if err := profile.Save(f.out); err != nil {
+			return err
+		}
+		done()
+		return interrupted(fmt.Sprintf("%s holds %d of %d pictures, --resume does the rest", f.out, len(profile.Images), len(images.Names())))
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

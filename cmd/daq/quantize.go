@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/converter"
 	"github.com/daq-sr/daq/internal/atomicfile"
 	"github.com/daq-sr/daq/internal/quant"
@@ -32,6 +33,7 @@ type quantizeFlags struct {
 	step           string
 	opset          int64
 	plan, savePlan string
+	profile        string
 	overwrite      bool
 	json           bool
 }
@@ -51,6 +53,7 @@ that knows ONNX functions.`,
   daq quantize edsr.onnx -o edsr_mixed.onnx --calib photos --average-bits 3.2
   daq quantize edsr.onnx -o edsr_good.onnx --calib photos --max-drop 0.2
   daq quantize edsr.onnx -o edsr_paper.onnx --step paper --bits 3
+  daq quantize edsr.onnx -o edsr_3bit.onnx --calib photos --profile edsr.profile --bits 3
   daq quantize edsr.onnx -o edsr_edited.onnx --plan edited.json`,
 		Args:                  arguments("MODEL.onnx"),
 		DisableFlagsInUseLine: true,
@@ -73,6 +76,7 @@ that knows ONNX functions.`,
 	f.input.add(flags)
 	flags.Int64Var(&f.opset, "opset", 0, "`version` of the opset of OUT.onnx, 13 or later and not below the model's own; 0 is the lowest that stores the codes at their width")
 	flags.StringVar(&f.plan, "plan", "", "obey the choices of this `file` (see --save-plan) instead of the flags above; with --calib, weights are rounded for the pictures again")
+	flags.StringVar(&f.profile, "profile", "", "statistics collected before (daq calibrate): this `file`'s pictures are not run again; weights are rounded for the pictures of --calib, to the nearest code without")
 	flags.StringVar(&f.savePlan, "save-plan", "", "write all choices made to this `file`, to be edited and given back")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace files that exist")
 	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
@@ -145,7 +149,10 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 	if o.Input, err = f.input.input(); err != nil {
 		return o, err
 	}
-	if f.plan == "" && o.Rule == passes.Calibrated && f.calib.dir == "" {
+	if f.profile != "" && (f.plan != "" || o.Rule != passes.Calibrated) {
+		return o, usagef("--profile is for --step calibrated and no --plan: nothing else reads statistics")
+	}
+	if f.plan == "" && o.Rule == passes.Calibrated && f.calib.dir == "" && f.profile == "" {
 		return o, usagef("--calib DIR is missing: give a folder of pictures, or choose --step paper, which needs none")
 	}
 	return o, nil
@@ -178,8 +185,10 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 		return err
 	}
 	inputs := []string{path}
-	if f.plan != "" {
-		inputs = append(inputs, f.plan)
+	for _, in := range []string{f.plan, f.profile} {
+		if in != "" {
+			inputs = append(inputs, in)
+		}
 	}
 	if err := checkOutputs(f.overwrite, []string{f.out, f.savePlan}, inputs); err != nil {
 		return err
@@ -190,6 +199,11 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 	}
 	if f.plan != "" {
 		if o.Plan, err = loadPlan(f.plan); err != nil {
+			return err
+		}
+	}
+	if f.profile != "" {
+		if o.Profile, err = calib.Load(f.profile); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,11 @@ type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// interrupted is a stop that left work to go on with: it says how.
+type interrupted string
+
+func (i interrupted) Error() string { return "interrupted: " + string(i) }
+
 // execute runs one command line and returns its exit code. What a command gives
 // goes to stdout; bars, notes and the one line of an error to stderr.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -42,7 +47,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "daq: %s\n", oneLine(err.Error()))
 		return exitUsage
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !errors.As(err, new(interrupted)):
 		fmt.Fprintln(stderr, "daq: interrupted")
 	default:
 		fmt.Fprintf(stderr, "daq: %s\n", oneLine(err.Error()))
