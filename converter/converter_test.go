@@ -163,3 +163,22 @@ func TestBounds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The shift is that of the worst colour of the worst picture, with its sign, and
+// noise without a mean has none.
+func TestMeanShift(t *testing.T) {
+	float, noisy, clipped := imaging.New(2, 2, 3), imaging.New(2, 2, 3), imaging.New(2, 2, 3)
+	copy(noisy.Plane(0), []float32{0.5, -0.5, 0.25, -0.25})
+	copy(clipped.Plane(0), []float32{0.1, 0, 0, 0})
+	copy(clipped.Plane(2), []float32{0, -0.2, 0, -0.2})
+	if got := meanShift(float, noisy); got != 0 {
+		t.Errorf("noise shifts the mean by %g", got)
+	}
+	if got := meanShift(float, clipped); math.Abs(got+25.5) > 1e-5 {
+		t.Errorf("shift %g, want -25.5", got)
+	}
+	report := Report{Images: []ImageReport{{MeanShift: 0.5}, {MeanShift: -2}, {MeanShift: 1}}}
+	if report.finish(); report.MeanShift != -2 {
+		t.Errorf("shift %g of the pictures, want -2", report.MeanShift)
+	}
+}

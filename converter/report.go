@@ -1,6 +1,11 @@
 package converter
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+
+	"github.com/daq-sr/daq/internal/imaging"
+)
 
 // Quality is how close an upscaled picture comes to the original, as the SR
 // literature measures it: on the 8-bit Y channel without `scale` border pixels.
@@ -21,7 +26,8 @@ type ImageReport struct {
 	Float     Quality `json:"float"`
 	Quantized Quality `json:"quantized"`
 	Bicubic   Quality `json:"bicubic"`
-	Drop      float64 `json:"drop_db"` // float minus quantized PSNR
+	Drop      float64 `json:"drop_db"`    // float minus quantized PSNR
+	MeanShift float64 `json:"mean_shift"` // quantized minus float, mean of the colour channel that moved most, in 8-bit steps
 	Crop      *Crop   `json:"-"`
 }
 
@@ -37,7 +43,10 @@ type Report struct {
 	Images []ImageReport `json:"images"`
 	Mean   Mean          `json:"mean"`
 	Drop   float64       `json:"drop_db"` // mean float minus mean quantized PSNR
-	Scale  int           `json:"scale"`
+	// MeanShift is that of the picture whose mean colour moved most. It tells of
+	// clipped colours, which PSNR hardly notices.
+	MeanShift float64 `json:"mean_shift"`
+	Scale     int     `json:"scale"`
 }
 
 // Bounds are what a quantized network must keep. Zero values bound nothing.
@@ -69,5 +78,26 @@ func (r *Report) finish() {
 			q.sum.SSIM += q.one.SSIM / n
 		}
 	}
+	for _, i := range r.Images {
+		if math.Abs(i.MeanShift) > math.Abs(r.MeanShift) {
+			r.MeanShift = i.MeanShift
+		}
+	}
 	r.Drop = r.Mean.Float.PSNR - r.Mean.Quantized.PSNR
+}
+
+// meanShift returns by how much the mean of a colour channel differs between two
+// pictures of a size, for the channel where it differs most, in 8-bit steps.
+func meanShift(from, to *imaging.Image) (shift float64) {
+	for c := range from.Channels {
+		sum := 0.0
+		p, q := from.Plane(c), to.Plane(c)
+		for i := range p {
+			sum += float64(q[i]) - float64(p[i])
+		}
+		if d := 255 * sum / float64(len(p)); math.Abs(d) > math.Abs(shift) {
+			shift = d
+		}
+	}
+	return shift
 }

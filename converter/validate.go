@@ -81,6 +81,7 @@ func compare(ctx context.Context, a, b *calib.Network, pair calib.Pair, crops bo
 		}
 	}
 	one.Drop = one.Float.PSNR - one.Quantized.PSNR
+	one.MeanShift = meanShift(float, quantized)
 	if crops {
 		one.Crop = largestDifference(pair.HR, bicubic, float, quantized)
 	}

@@ -416,12 +416,12 @@ func TestValidateJSON(t *testing.T) {
 		}
 		return m
 	}
-	picture := three("drop_db", "width", "height")
+	picture := three("drop_db", "mean_shift", "width", "height")
 	picture["name"] = ""
 	var got any
 	decode(t, text, &got)
 	sameKeys(t, "", got, map[string]any{
-		"images": []any{picture}, "mean": three(), "drop_db": 0.0, "scale": 0.0,
+		"images": []any{picture}, "mean": three(), "drop_db": 0.0, "mean_shift": 0.0, "scale": 0.0,
 	})
 
 	var v struct {

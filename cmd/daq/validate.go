@@ -32,7 +32,8 @@ func newValidate(t *terminal) *cobra.Command {
 		Short: "Compare a quantized network with the float one on pictures",
 		Long: `Upscales pictures with both networks and bicubically, and compares the results
 with the originals: PSNR and SSIM on the 8-bit Y channel with as many border
-pixels left out as the scale, as in the super-resolution literature. DIR holds
+pixels left out as the scale, as in the super-resolution literature. The shift is by how much the mean of a colour moved, in steps of
+1/255: of the colour, and in the last row the picture, that moved most. DIR holds
 HR/ and LRx2/ (or x3, x4, ...) with equal names, or originals alone, which are
 then shrunk bicubically.`,
 		Example: `  daq validate edsr.onnx edsr_4bit.onnx --data Set5
@@ -134,18 +135,18 @@ func saveReport(path string, p report.Page) error {
 // printReport writes one row a picture and the mean.
 func printReport(t *terminal, r *converter.Report) error {
 	return t.table(func(w io.Writer) {
-		fmt.Fprint(w, "\tbicubic\t\tfloat\t\tquantized\t\t\n")
-		fmt.Fprint(w, "picture\tPSNR-Y\tSSIM-Y\tPSNR-Y\tSSIM-Y\tPSNR-Y\tSSIM-Y\tdrop\n")
-		row := func(name string, bicubic, float, quantized converter.Quality, drop float64) {
+		fmt.Fprint(w, "\tbicubic\t\tfloat\t\tquantized\t\t\t\n")
+		fmt.Fprint(w, "picture\tPSNR-Y\tSSIM-Y\tPSNR-Y\tSSIM-Y\tPSNR-Y\tSSIM-Y\tdrop\tshift\n")
+		row := func(name string, bicubic, float, quantized converter.Quality, drop, shift float64) {
 			fmt.Fprint(w, name)
 			for _, q := range []converter.Quality{bicubic, float, quantized} {
 				fmt.Fprintf(w, "\t%6.2f\t%6.4f", q.PSNR, q.SSIM)
 			}
-			fmt.Fprintf(w, "\t%5.2f dB\n", drop)
+			fmt.Fprintf(w, "\t%5.2f dB\t%5.2f\n", drop, shift)
 		}
 		for _, i := range r.Images {
-			row(i.Name, i.Bicubic, i.Float, i.Quantized, i.Drop)
+			row(i.Name, i.Bicubic, i.Float, i.Quantized, i.Drop, i.MeanShift)
 		}
-		row("mean", r.Mean.Bicubic, r.Mean.Float, r.Mean.Quantized, r.Drop)
+		row("mean", r.Mean.Bicubic, r.Mean.Float, r.Mean.Quantized, r.Drop, r.MeanShift)
 	})
 }
