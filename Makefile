@@ -5,7 +5,7 @@ OUT    ?= out
 PYTHON ?= python3
 VENV   := .venv
 
-.PHONY: build demo test race interop conformance bench generate lint venv clean
+.PHONY: build demo test race interop conformance bench quality generate lint venv clean
 
 build: ## one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(DAQ) ./cmd/daq
@@ -35,6 +35,10 @@ bench: ## ours and ONNX Runtime's time, interleaved, as ratios; SIZES=128x128,48
 	@test -n "$$DAQ_PYTHON" || $(MAKE) --no-print-directory venv || echo "bench: without Python there is nothing to compare with"
 	@mkdir -p $(OUT)
 	go test -count 1 -timeout 2h -tags bench -run TestBench -v ./interop -sizes '$(or $(SIZES),128x128)' -networks '$(NETWORKS)' -memory '$(MEMORY)' -samples $(abspath $(OUT))/bench.txt
+
+quality: ## PSNR-Y, time and memory of real networks on Set5, a table; NETWORKS='^EDSR', SETTINGS='--bits 4;--average-bits 3'
+	@mkdir -p $(OUT)
+	go test -count 1 -timeout 6h -tags quality -run TestQuality -v ./cmd/daq $(if $(NETWORKS),-networks '$(NETWORKS)') $(if $(SETTINGS),-settings '$(SETTINGS)') -table $(abspath $(OUT))/quality.md
 
 generate: ## protobuf bindings and assembly; wants protoc (Debian: protobuf-compiler)
 	GOBIN=$(CURDIR)/bin go install github.com/gogo/protobuf/protoc-gen-gogofast

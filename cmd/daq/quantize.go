@@ -253,9 +253,11 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 		r.Drop = &q.Drop
 	}
 	if f.json {
-		return t.json(r)
+		err = t.json(r)
+	} else {
+		err = r.print(t, f)
 	}
-	if err := r.print(t, f); err != nil {
+	if err != nil {
 		return err
 	}
 	if drop := q.Drop.DB(); drop > muchDrop {
