@@ -65,8 +65,12 @@ func (a *arena) trim(size int64) {
 	}
 }
 
-// release takes away one reader of the memory of t.
+// release takes away one reader of the memory of t, and of its twin.
 func (a *arena) release(t *Tensor) {
+	if t.twin != nil {
+		a.release(t.twin)
+		t.twin = nil
+	}
 	b := t.mem
 	if b == nil {
 		return
@@ -81,6 +85,10 @@ func (a *arena) release(t *Tensor) {
 
 // detach gives the memory of t away for good.
 func (a *arena) detach(t *Tensor) {
+	if t.twin != nil {
+		a.release(t.twin)
+		t.twin = nil
+	}
 	if t.mem != nil {
 		a.inUse -= int64(len(t.mem.bytes))
 		t.mem.bytes = nil // counted once, however many views there are
@@ -99,7 +107,14 @@ func (a *arena) held() int64 {
 
 // tensor returns an uninitialised tensor.
 func (a *arena) tensor(typ onnx.DataType, shape []int) (*Tensor, error) {
-	n, err := elements(shape)
+	return a.inLayout(typ, shape, false)
+}
+
+// blocked returns an uninitialised Float tensor in the blocked layout.
+func (a *arena) blocked(shape []int) (*Tensor, error) { return a.inLayout(onnx.Float, shape, true) }
+
+func (a *arena) inLayout(typ onnx.DataType, shape []int, blocked bool) (*Tensor, error) {
+	n, err := dataElements(shape, blocked)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +132,7 @@ func (a *arena) tensor(typ onnx.DataType, shape []int) (*Tensor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("output %s%v: %w", typ, shape, err)
 	}
-	return &Tensor{Type: typ, Shape: shape, Data: viewAs(typ, b.bytes[:n*size]), mem: b}, nil
+	return &Tensor{Type: typ, Shape: shape, Data: viewAs(typ, b.bytes[:n*size]), mem: b, blocked: blocked}, nil
 }
 
 // reset takes back everything; tensors of the last run must be gone.

@@ -47,18 +47,19 @@ type watched struct {
 }
 
 type step struct {
-	name   string // of the node, for messages
-	node   string // its label
-	op     string // its operator, for profiles
-	kernel kernel
-	halves bool
-	in     []source
-	dies   []bool // by input: nobody reads the value after this step
-	out    []int  // slots, -1 where left out
-	places []*place
-	closes []int // rooms
-	free   []int // slots whose last reader this is
-	watch  []watched
+	name    string // of the node, for messages
+	node    string // its label
+	op      string // its operator, for profiles
+	kernel  kernel
+	halves  bool
+	layouts bool
+	in      []source
+	dies    []bool // by input: nobody reads the value after this step
+	out     []int  // slots, -1 where left out
+	places  []*place
+	closes  []int // rooms
+	free    []int // slots whose last reader this is
+	watch   []watched
 }
 
 type compiler struct {
@@ -391,7 +392,7 @@ func (b *builder) node(n *onnx.Node, g *group) error {
 		if st.kernel, err = b.prepare(s, op); err != nil {
 			return err
 		}
-		st.halves = op.halves
+		st.halves, st.layouts = op.halves, op.layouts
 		for i, v := range slices.Concat(main.Inputs, s.captured) {
 			if i < len(s.taken) && s.taken[i] {
 				v = nil
@@ -479,8 +480,16 @@ func evaluate(ctx context.Context, s *site, op operator, w *kernels.Workers, max
 	for _, v := range s.Outputs {
 		c.wanted = append(c.wanted, v != nil)
 	}
-	if err := c.execute(k, op.halves); err != nil {
+	defer c.endTwins()
+	if err := c.execute(k, op.halves, op.layouts); err != nil {
 		return nil, err
+	}
+	for i, t := range c.out {
+		if t != nil && t.blocked {
+			if c.out[i], err = c.converted(t); err != nil {
+				return nil, err
+			}
+		}
 	}
 	for i, want := range c.wanted {
 		if want && (i >= len(c.out) || c.out[i] == nil) {

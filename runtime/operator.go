@@ -22,6 +22,7 @@ type operator struct {
 	since   int64
 	prepare prepare
 	halves  bool // takes Float16 and Bfloat16 as they are; others get Float
+	layouts bool // takes tensors in either layout; others get planar ones
 }
 
 var registry = map[string][]operator{} // ascending by version
@@ -140,6 +141,7 @@ type call struct {
 	wanted  []bool   // outputs that are not left out
 	places  []*place // of the outputs, nil where they have none
 	rooms   []*Tensor
+	twins   []*Tensor // inputs in another layout, for this call only
 }
 
 // input returns input i, or nil.
@@ -152,7 +154,7 @@ func (c *call) input(i int) *Tensor {
 
 // new makes output i. It takes over shape. The memory is not cleared.
 func (c *call) new(i int, typ onnx.DataType, shape []int) (*Tensor, error) {
-	if t, err := c.placed(i, typ, shape); t != nil || err != nil {
+	if t, err := c.placed(i, typ, shape, false); t != nil || err != nil {
 		return t, err
 	}
 	t, err := c.arena.tensor(typ, shape)
@@ -179,38 +181,42 @@ func (c *call) scratch(typ onnx.DataType, shape ...int) (*Tensor, error) {
 // release gives scratch memory back.
 func (c *call) release(t *Tensor) { c.arena.release(t) }
 
-// newOver makes output i in the memory of input j if nobody else reads that,
-// this node as another of its inputs included, and as new does otherwise. The
-// kernel must read each element before it writes it.
+// newOver makes output i in the memory and layout of input j if nobody else
+// reads that, this node as another of its inputs included, and as new or
+// newBlocked does otherwise. The kernel must read each element before it writes
+// it.
 func (c *call) newOver(i, j int, typ onnx.DataType, shape []int) (*Tensor, error) {
-	if t, err := c.placed(i, typ, shape); t != nil || err != nil {
+	t := c.in[j]
+	if t, err := c.placed(i, typ, shape, t.blocked); t != nil || err != nil {
 		return t, err
 	}
-	t := c.in[j]
 	readers := 0
 	for _, other := range c.in {
 		if other == t {
 			readers++
 		}
 	}
-	if readers > 1 || !c.dies[j] || t.mem == nil || t.mem.refs != 1 || entryBytes(typ) != entryBytes(t.Type) || product(shape) != t.Len() {
+	switch {
+	case readers == 1 && c.dies[j] && t.mem != nil && t.mem.refs == 1 && entryBytes(typ) == entryBytes(t.Type) && slices.Equal(shape, t.Shape):
+	case t.blocked:
+		return c.newBlocked(i, shape)
+	default:
 		return c.new(i, typ, shape)
 	}
-	n := t.Len() * entryBytes(typ)
 	t.mem.refs++
-	out := &Tensor{Type: typ, Shape: shape, Data: viewAs(typ, bytesOf(t)[:n]), mem: t.mem}
+	out := &Tensor{Type: typ, Shape: shape, Data: viewAs(typ, bytesOf(t)), mem: t.mem, blocked: t.blocked}
 	c.set(i, out)
 	return out, nil
 }
 
-// view makes output i another shape of input j, without a copy. It takes over
-// shape.
+// view makes output i another shape of input j, without a copy: the same shape
+// if the input is blocked. It takes over shape.
 func (c *call) view(i, j int, shape []int) {
 	t := c.in[j]
 	if t.mem != nil {
 		t.mem.refs++
 	}
-	c.set(i, &Tensor{Type: t.Type, Shape: shape, Data: t.Data, mem: t.mem})
+	c.set(i, &Tensor{Type: t.Type, Shape: shape, Data: t.Data, mem: t.mem, blocked: t.blocked})
 }
 
 // need returns input i, or an error when it is left out.
@@ -221,10 +227,13 @@ func (c *call) need(i int) (*Tensor, error) {
 	return nil, fmt.Errorf("input %d is missing", i)
 }
 
-// floats returns the elements of input i, which must be Float.
+// floats returns input i and its elements, planar; it must be Float.
 func (c *call) floats(i int) (*Tensor, []float32, error) {
 	t, err := c.need(i)
 	if err != nil {
+		return nil, nil, err
+	}
+	if t, err = c.inLayout(t, false); err != nil {
 		return nil, nil, err
 	}
 	d, ok := t.Data.([]float32)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/runtime/kernels"
 )
 
 // place is where a tensor [1,C,...] is made: inside the output of a Concat along
@@ -72,8 +73,9 @@ func concatChannels(n *onnx.Node) ([]int, bool) {
 	return channels, true
 }
 
-// placed makes output i in its place, nil when it has none or does not fit.
-func (c *call) placed(i int, typ onnx.DataType, shape []int) (*Tensor, error) {
+// placed makes output i in its place, nil when it has none or does not fit. A
+// blocked one is whole blocks of the room; only its end may be padded.
+func (c *call) placed(i int, typ onnx.DataType, shape []int, blocked bool) (*Tensor, error) {
 	if i >= len(c.places) || c.places[i] == nil {
 		return nil, nil
 	}
@@ -81,33 +83,36 @@ func (c *call) placed(i int, typ onnx.DataType, shape []int) (*Tensor, error) {
 	if typ != onnx.Float || len(shape) < 3 || shape[0] != 1 || shape[1] != p.channels || product(shape) == 0 {
 		return nil, nil
 	}
+	if blocked && (p.offset%kernels.Lanes != 0 || p.channels%kernels.Lanes != 0 && p.offset+p.channels != p.size) {
+		return nil, nil
+	}
 	room := c.rooms[p.room]
 	if room == nil {
 		whole := slices.Clone(shape)
 		whole[1] = p.size
 		var err error
-		if room, err = c.arena.tensor(typ, whole); err != nil {
+		if room, err = c.arena.inLayout(typ, whole, blocked); err != nil {
 			return nil, err
 		}
 		c.rooms[p.room] = room
 	}
-	if !slices.Equal(room.Shape[2:], shape[2:]) {
+	if room.blocked != blocked || !slices.Equal(room.Shape[2:], shape[2:]) {
 		return nil, nil
 	}
-	size := product(shape[2:])
-	t := room.part(p.offset*size, shape)
+	t := room.part(p.offset*product(shape[2:]), shape)
 	c.set(i, t)
 	return t, nil
 }
 
-// part returns neighbouring elements of t from index at on as a tensor in the
-// same memory. It takes over shape.
+// part returns neighbouring elements of t from index at on as a tensor of the
+// same layout in the same memory. It takes over shape.
 func (t *Tensor) part(at int, shape []int) *Tensor {
 	size := entryBytes(t.Type)
 	if t.mem != nil {
 		t.mem.refs++
 	}
-	return &Tensor{Type: t.Type, Shape: shape, Data: viewAs(t.Type, bytesOf(t)[at*size:][:product(shape)*size]), mem: t.mem}
+	n, _ := dataElements(shape, t.blocked)
+	return &Tensor{Type: t.Type, Shape: shape, Data: viewAs(t.Type, bytesOf(t)[at*size:][:n*size]), mem: t.mem, blocked: t.blocked}
 }
 
 // isPart reports whether t is the elements of whole from index at on.

@@ -179,8 +179,20 @@ func (r *run) plan(p *plan, args []*Tensor) ([]*Tensor, error) {
 	results := make([]*Tensor, len(p.outputs))
 	for i, src := range p.outputs {
 		results[i] = src.in(values)
+		if results[i].blocked {
+			t, err := r.call().converted(results[i])
+			if err != nil {
+				return nil, err
+			}
+			if slices.Index(p.outputs[i+1:], src) < 0 {
+				r.arena.release(results[i])
+			}
+			results[i] = t
+			continue
+		}
 		if results[i].mem != nil && i > 0 && slices.ContainsFunc(results[:i], func(t *Tensor) bool { return t == results[i] }) {
 			c := *results[i]
+			c.twin = nil
 			c.mem.refs++
 			results[i] = &c
 		}
@@ -188,9 +200,13 @@ func (r *run) plan(p *plan, args []*Tensor) ([]*Tensor, error) {
 	return results, nil
 }
 
+// call returns what works inside the run on no particular node.
+func (r *run) call() *call { return &call{ctx: r.ctx, workers: r.workers, arena: r.arena, run: r} }
+
 // borrowed returns the tensor as one whose memory is not the arena's to reuse.
 func (t *Tensor) borrowed() *Tensor {
 	c := *t
+	c.twin = nil
 	if c.mem != nil {
 		c.mem.refs++
 	}
@@ -209,7 +225,13 @@ func (r *run) show(list []watched, values []*Tensor) error {
 		return nil
 	}
 	for _, w := range list {
-		if err := r.watch(w.name, w.from.in(values)); err != nil {
+		c := r.call()
+		t, err := c.inLayout(w.from.in(values), false)
+		if err == nil {
+			err = r.watch(w.name, t)
+		}
+		c.endTwins()
+		if err != nil {
 			return err
 		}
 	}
@@ -225,7 +247,8 @@ func (r *run) step(st *step, values, rooms []*Tensor) (err error) {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	c := &call{ctx: r.ctx, workers: r.workers, arena: r.arena, run: r, dies: st.dies, places: st.places, rooms: rooms}
+	c := r.call()
+	c.dies, c.places, c.rooms = st.dies, st.places, rooms
 	c.in = make([]*Tensor, len(st.in))
 	for i, src := range st.in {
 		c.in[i] = src.in(values)
@@ -234,7 +257,8 @@ func (r *run) step(st *step, values, rooms []*Tensor) (err error) {
 	for i, slot := range st.out {
 		c.wanted[i] = slot >= 0
 	}
-	if err := c.execute(st.kernel, st.halves); err != nil {
+	defer c.endTwins()
+	if err := c.execute(st.kernel, st.halves, st.layouts); err != nil {
 		if r.ctx.Err() != nil {
 			return r.ctx.Err()
 		}
@@ -270,9 +294,15 @@ func (r *run) step(st *step, values, rooms []*Tensor) (err error) {
 	return nil
 }
 
-// execute calls a kernel; one that does not know 16-bit floats gets and gives
-// float32, rounded once at its end.
-func (c *call) execute(k kernel, halves bool) error {
+// execute calls a kernel; one that does not know layouts gets planar inputs, one
+// that does not know 16-bit floats gets and gives float32, rounded once at its
+// end.
+func (c *call) execute(k kernel, halves, layouts bool) error {
+	if !layouts {
+		if err := c.planar(); err != nil {
+			return err
+		}
+	}
 	if halves {
 		return k(c)
 	}
@@ -307,7 +337,11 @@ func (c *call) execute(k kernel, halves bool) error {
 		if err != nil {
 			return err
 		}
-		narrow(n, t)
+		planar, err := c.inLayout(t, false)
+		if err != nil {
+			return err
+		}
+		narrow(n, planar)
 		c.arena.release(t)
 		c.out[i] = n
 	}

@@ -39,6 +39,11 @@ func interleaveAVX2(blocks int, dst *float32, a *float32, b *float32)
 //go:noescape
 func sumLanesAVX2(blocks int, src *float32, lanes *float64)
 
+// transpose16AVX2 is transpose16Go; to and from are in bytes.
+//
+//go:noescape
+func transpose16AVX2(dst *float32, to int, src *float32, from int)
+
 // winoInputAVX2 is winoInputGo; pitch and stride are in bytes. The same pixels ahead bytes further are prefetched.
 //
 //go:noescape

@@ -139,3 +139,12 @@ func sumLanes(lanes *[16]float64, v []float32) {
 	}
 	sumLanesGo(lanes, v)
 }
+
+func transpose16(dst []float32, to int, src []float32, from int) {
+	if !accelerated {
+		transpose16Go(dst, to, src, from)
+		return
+	}
+	_, _ = dst[15*to+15], src[15*from+15]
+	transpose16AVX2(&dst[0], 4*to, &src[0], 4*from)
+}

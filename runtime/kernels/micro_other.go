@@ -34,3 +34,5 @@ func interleave(dst, a, b []float32) { interleaveGo(dst, a, b) }
 func winoInputEdge(plane []float32, h, w, y, x int, dst []float32, stride int) bool { return false }
 
 func sumLanes(lanes *[16]float64, v []float32) { sumLanesGo(lanes, v) }
+
+func transpose16(dst []float32, to int, src []float32, from int) { transpose16Go(dst, to, src, from) }

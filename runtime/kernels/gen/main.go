@@ -19,6 +19,7 @@ func main() {
 	row()
 	interleave()
 	sumLanes()
+	transpose16()
 	winoInput()
 	winoOutput()
 	Generate()
