@@ -14,43 +14,87 @@ import (
 type buffer struct {
 	bytes []byte
 	refs  int
+	lease int  // number among those of the run, from 1 on; 0 when it is not noted
+	slab  bool // has its place in the memory plan
 }
 
 // arena hands out the memory of one run and takes it back for the next tensor,
-// and for the next run. Memory is not cleared.
+// and for the next run. Memory is not cleared. Runs with inputs of the same
+// shapes get the same tensors in the same places (memory.go, record.go), and
+// nothing is allocated.
 type arena struct {
+	memory memoryPlan
+	records
+
 	free  []*buffer // ascending by size
 	inUse int64
 	peak  int64
-	limit int64
+
+	limit  int64
+	asks   bool  // the limit is what the machine has free
+	proven int64 // bytes in use up to which that was asked
+
+	frames map[*plan]*frame
+	run    run
+}
+
+// newArena returns an arena of so many bytes; 0 means what the machine has free.
+func newArena(limit int64) *arena {
+	if limit == 0 {
+		return &arena{limit: memoryLimit(), asks: true}
+	}
+	return &arena{limit: limit}
+}
+
+// start begins a run with such inputs.
+func (a *arena) start(inputs []*Tensor) {
+	switch {
+	case !a.memory.fits(inputs):
+		a.memory.begin(inputs)
+	case a.memory.state == noting:
+		a.free = nil // before the slab takes its place
+		a.memory.build()
+	}
 }
 
 // minimum is the size of the smallest buffer: tensors of a few elements then
 // all fit each other's.
 const minimum = 256
 
-// get returns a buffer of at least n bytes with one reader: the smallest free
-// one that wastes at most half of itself.
+// get returns a buffer of at least n bytes with one reader: its place in the
+// plan, else the smallest free one that wastes at most half of itself.
 func (a *arena) get(n int) (*buffer, error) {
 	size := max((n+63)&^63, minimum)
+	if a.asks && a.inUse+int64(size) > a.proven { // more than was needed so far
+		a.limit, a.proven = memoryLimit()+a.held(), a.inUse+int64(size)
+	}
 	if a.inUse+int64(size) > a.limit {
 		return nil, fmt.Errorf("%s more are needed where %s are in use: the limit is %s; use a smaller input",
 			byteCount(int64(size)), byteCount(a.inUse), byteCount(a.limit))
 	}
-	i, _ := slices.BinarySearchFunc(a.free, size, func(b *buffer, n int) int { return len(b.bytes) - n })
-	var b *buffer
-	if i < len(a.free) && len(a.free[i].bytes) <= 2*size {
-		b = a.free[i]
-		a.free = slices.Delete(a.free, i, i+1)
-	} else {
-		a.trim(int64(size))
-		b = &buffer{bytes: alignedBytes(size)}
-		preferHugePages(b.bytes)
+	b := a.memory.get(size)
+	if b == nil {
+		i := a.position(size)
+		if i < len(a.free) && len(a.free[i].bytes) <= 2*size {
+			b = a.free[i]
+			a.free = slices.Delete(a.free, i, i+1)
+		} else {
+			a.trim(int64(size))
+			b = &buffer{bytes: alignedBytes(size)}
+			preferHugePages(b.bytes)
+		}
 	}
+	a.memory.note(b, size)
 	b.refs = 1
 	a.inUse += int64(len(b.bytes))
 	a.peak = max(a.peak, a.inUse)
 	return b, nil
+}
+
+// position returns where in the free list a buffer of that size has its place.
+func (a *arena) position(size int) int {
+	i, _ := slices.BinarySearchFunc(a.free, size, func(b *buffer, n int) int { return len(b.bytes) - n })
+	return i
 }
 
 // trim lets go of free buffers, the largest first, as long as what is held and
@@ -79,21 +123,24 @@ func (a *arena) release(t *Tensor) {
 		return
 	}
 	a.inUse -= int64(len(b.bytes))
-	i, _ := slices.BinarySearchFunc(a.free, len(b.bytes), func(b *buffer, n int) int { return len(b.bytes) - n })
-	a.free = slices.Insert(a.free, i, b)
+	if a.memory.release(b); !b.slab {
+		a.free = slices.Insert(a.free, a.position(len(b.bytes)), b)
+	}
 }
 
-// detach gives the memory of t away for good.
+// detach gives the memory of t away for good, unless it is to be used again.
 func (a *arena) detach(t *Tensor) {
 	if t.twin != nil {
 		a.release(t.twin)
 		t.twin = nil
 	}
-	if t.mem != nil {
-		a.inUse -= int64(len(t.mem.bytes))
-		t.mem.bytes = nil // counted once, however many views there are
-		t.mem = nil
+	b := t.mem
+	if b == nil || b.slab {
+		return
 	}
+	a.inUse -= int64(len(b.bytes))
+	a.memory.take(b)
+	b.bytes = nil // counted once, however many views there are
 }
 
 // held returns the bytes that are in use or waiting for use.
@@ -105,7 +152,7 @@ func (a *arena) held() int64 {
 	return n
 }
 
-// tensor returns an uninitialised tensor.
+// tensor returns an uninitialised tensor. It copies shape.
 func (a *arena) tensor(typ onnx.DataType, shape []int) (*Tensor, error) {
 	return a.inLayout(typ, shape, false)
 }
@@ -122,7 +169,7 @@ func (a *arena) inLayout(typ onnx.DataType, shape []int, blocked bool) (*Tensor,
 		if int64(n) > a.limit/16 {
 			return nil, fmt.Errorf("%d strings exceed the memory limit of %s", n, byteCount(a.limit))
 		}
-		return &Tensor{Type: typ, Shape: shape, Data: make([]string, n)}, nil
+		return &Tensor{Type: typ, Shape: slices.Clone(shape), Data: make([]string, n)}, nil
 	}
 	size := entryBytes(typ)
 	if size == 0 {
@@ -130,13 +177,17 @@ func (a *arena) inLayout(typ onnx.DataType, shape []int, blocked bool) (*Tensor,
 	}
 	b, err := a.get(n * size)
 	if err != nil {
-		return nil, fmt.Errorf("output %s%v: %w", typ, shape, err)
+		return nil, fmt.Errorf("output %s%v: %w", typ, slices.Clone(shape), err)
 	}
-	return &Tensor{Type: typ, Shape: shape, Data: viewAs(typ, b.bytes[:n*size]), mem: b, blocked: blocked}, nil
+	return a.record().over(typ, shape, b.bytes[:n*size], b, blocked), nil
 }
 
-// reset takes back everything; tensors of the last run must be gone.
-func (a *arena) reset() { a.inUse = 0 }
+// reset ends a run, which has failed or is done; its tensors must be gone.
+func (a *arena) reset(failed bool) {
+	a.memory.end(failed)
+	a.records.end()
+	a.inUse = 0
+}
 
 func byteCount(n int64) string {
 	switch {

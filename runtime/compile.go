@@ -56,6 +56,7 @@ type step struct {
 	in      []source
 	dies    []bool // by input: nobody reads the value after this step
 	out     []int  // slots, -1 where left out
+	wanted  []bool // by output: not left out
 	places  []*place
 	closes  []int // rooms
 	free    []int // slots whose last reader this is
@@ -417,6 +418,7 @@ func (b *builder) node(n *onnx.Node, g *group) error {
 	}
 	for _, v := range n.Outputs {
 		st.places = append(st.places, b.places[v])
+		st.wanted = append(st.wanted, v != nil)
 		if v == nil {
 			st.out = append(st.out, -1)
 			continue
@@ -467,11 +469,7 @@ func evaluate(ctx context.Context, s *site, op operator, w *kernels.Workers, max
 	if err != nil {
 		return nil, err
 	}
-	a := &arena{limit: maxBytes}
-	if a.limit == 0 {
-		a.limit = memoryLimit()
-	}
-	c := &call{ctx: ctx, workers: w, arena: a, in: slices.Clone(s.constants), dies: make([]bool, len(s.constants))}
+	c := &call{ctx: ctx, workers: w, arena: newArena(maxBytes), in: slices.Clone(s.constants), dies: make([]bool, len(s.constants))}
 	for i, taken := range s.taken {
 		if taken {
 			c.in[i] = nil

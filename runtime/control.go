@@ -118,7 +118,7 @@ func loopOp(s *site) (kernel, error) {
 			if err != nil {
 				return err
 			}
-			state[i] = t.borrowed()
+			state[i] = c.arena.again(t)
 		}
 		scans := make([][]*Tensor, len(body.outputs)-1-carried)
 		for i := int64(0); i < trips && running; i++ {

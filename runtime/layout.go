@@ -116,5 +116,5 @@ func (c *call) endTwins() {
 	for _, t := range c.twins {
 		c.release(t)
 	}
-	c.twins = nil
+	c.twins = c.twins[:0]
 }

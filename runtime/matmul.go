@@ -343,7 +343,7 @@ func (c *call) sumOut(x labelled, needed []rune) (labelled, error) {
 	}
 	inner := *c
 	inner.out = nil
-	inner.arena = &arena{limit: c.arena.limit - c.arena.inUse}
+	inner.arena = newArena(c.arena.limit - c.arena.inUse)
 	if err := inner.reduce(reduction{}, x.t, axes, false); err != nil {
 		return x, err
 	}
@@ -384,7 +384,7 @@ func (c *call) contract(a, b labelled, needed []rune) (labelled, error) {
 	}
 	var t *Tensor
 	inner := *c
-	inner.arena = &arena{limit: c.arena.limit - c.arena.inUse}
+	inner.arena = newArena(c.arena.limit - c.arena.inUse)
 	err = inner.matMul(x, y, func(typ onnx.DataType, shape []int) (_ *Tensor, err error) {
 		t, err = inner.arena.tensor(typ, shape)
 		return t, err

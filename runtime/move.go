@@ -163,7 +163,7 @@ func split(s *site) (kernel, error) {
 				shape := slices.Clone(in.Shape)
 				shape[at] = n
 				if in.Type != onnx.String && product(shape[:at]) == 1 {
-					c.set(i, in.part(from*s[at], shape))
+					c.set(i, c.arena.part(in, from*s[at], shape))
 					from += n
 					continue
 				}

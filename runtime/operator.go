@@ -152,7 +152,7 @@ func (c *call) input(i int) *Tensor {
 	return nil
 }
 
-// new makes output i. It takes over shape. The memory is not cleared.
+// new makes output i. It copies shape. The memory is not cleared.
 func (c *call) new(i int, typ onnx.DataType, shape []int) (*Tensor, error) {
 	if t, err := c.placed(i, typ, shape, false); t != nil || err != nil {
 		return t, err
@@ -204,7 +204,7 @@ func (c *call) newOver(i, j int, typ onnx.DataType, shape []int) (*Tensor, error
 		return c.new(i, typ, shape)
 	}
 	t.mem.refs++
-	out := &Tensor{Type: typ, Shape: shape, Data: viewAs(typ, bytesOf(t)), mem: t.mem, blocked: t.blocked}
+	out := c.arena.record().over(typ, shape, bytesOf(t), t.mem, t.blocked)
 	c.set(i, out)
 	return out, nil
 }

@@ -99,20 +99,22 @@ func (c *call) placed(i int, typ onnx.DataType, shape []int, blocked bool) (*Ten
 	if room.blocked != blocked || !slices.Equal(room.Shape[2:], shape[2:]) {
 		return nil, nil
 	}
-	t := room.part(p.offset*product(shape[2:]), shape)
+	t := c.arena.part(room, p.offset*product(shape[2:]), shape)
 	c.set(i, t)
 	return t, nil
 }
 
 // part returns neighbouring elements of t from index at on as a tensor of the
-// same layout in the same memory. It takes over shape.
-func (t *Tensor) part(at int, shape []int) *Tensor {
+// same layout in the same memory.
+func (a *arena) part(t *Tensor, at int, shape []int) *Tensor {
 	size := entryBytes(t.Type)
-	if t.mem != nil {
-		t.mem.refs++
-	}
 	n, _ := dataElements(shape, t.blocked)
-	return &Tensor{Type: t.Type, Shape: shape, Data: viewAs(t.Type, bytesOf(t)[at*size:][:n*size]), mem: t.mem, blocked: t.blocked}
+	bytes := bytesOf(t)[at*size:][:n*size]
+	if t.mem == nil {
+		return &Tensor{Type: t.Type, Shape: slices.Clone(shape), Data: viewAs(t.Type, bytes), blocked: t.blocked}
+	}
+	t.mem.refs++
+	return a.record().over(t.Type, shape, bytes, t.mem, t.blocked)
 }
 
 // isPart reports whether t is the elements of whole from index at on.

@@ -31,12 +31,12 @@ type clock struct {
 }
 
 // timed is step number i of a plan, measured if the run has a clock for it.
-func (r *run) timed(p *plan, i int, values, rooms []*Tensor) error {
+func (r *run) timed(p *plan, i int, f *frame) error {
 	if r.clock == nil || r.clock.plan != p {
-		return r.step(&p.steps[i], values, rooms)
+		return r.step(&p.steps[i], f, &f.calls[i])
 	}
 	start := time.Now()
-	err := r.step(&p.steps[i], values, rooms)
+	err := r.step(&p.steps[i], f, &f.calls[i])
 	r.clock.steps = append(r.clock.steps, StepTime{p.steps[i].node, p.steps[i].op, time.Since(start)})
 	return err
 }

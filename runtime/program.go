@@ -61,66 +61,73 @@ func (p *Program) Run(ctx context.Context, inputs map[string]*Tensor, watch func
 }
 
 func (p *Program) run(ctx context.Context, inputs map[string]*Tensor, watch func(name string, t *Tensor) error, clock *clock) (map[string]*Tensor, error) {
-	args, err := p.arguments(inputs)
-	if err != nil {
+	a := p.takeArena()
+	failed := true
+	defer func() { p.giveArena(a, failed) }()
+	f := a.frame(p.plan)
+	if err := p.arguments(inputs, f.args); err != nil {
 		return nil, err
 	}
-	a := p.takeArena()
-	r := &run{ctx: ctx, workers: p.workers, arena: a, watch: watch, clock: clock}
-	results, err := r.plan(p.plan, args)
-	defer p.giveArena(a)
+	a.start(f.args)
+	a.run = run{ctx: ctx, workers: p.workers, arena: a, watch: watch, clock: clock}
+	results, err := a.run.plan(p.plan, f.args)
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[string]*Tensor, len(results))
 	for i, t := range results {
-		if t.mem == nil { // a constant or memory of the caller
-			t = t.Clone()
+		own := &Tensor{Type: t.Type, Shape: slices.Clone(t.Shape), Data: t.Data}
+		if t.mem == nil || t.mem.slab { // a constant, memory of the caller, or to be used again
+			own = t.Clone()
 		}
-		out[p.outputs[i].name] = t
+		out[p.outputs[i].name] = own
 	}
 	for _, t := range results {
 		a.detach(t)
 	}
+	failed = false
 	return out, nil
 }
 
 func (p *Program) takeArena() *arena {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a := &arena{}
 	if n := len(p.arenas); n > 0 {
-		a, p.arenas = p.arenas[n-1], p.arenas[:n-1]
+		a := p.arenas[n-1]
+		p.arenas = p.arenas[:n-1]
+		return a
 	}
-	if a.limit = p.maxBytes; a.limit == 0 {
-		a.limit = memoryLimit() + a.held()
-	}
-	return a
+	return newArena(p.maxBytes)
 }
 
-func (p *Program) giveArena(a *arena) {
-	a.reset()
+func (p *Program) giveArena(a *arena, failed bool) {
+	clear(a.frame(p.plan).args)
+	a.run = run{}
+	a.reset(failed)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.peak = max(p.peak, a.peak)
 	p.arenas = append(p.arenas, a)
 }
 
-// arguments brings the inputs into the order of the model and checks them.
-func (p *Program) arguments(inputs map[string]*Tensor) ([]*Tensor, error) {
-	args := make([]*Tensor, len(p.inputs))
+// arguments brings the inputs into args, in the order of the model, and checks
+// them.
+func (p *Program) arguments(inputs map[string]*Tensor, args []*Tensor) error {
 	for i, d := range p.inputs {
 		t := inputs[d.name]
 		if t == nil {
-			return nil, fmt.Errorf("input %q (%s) is missing", d.name, d.typ)
+			return fmt.Errorf("input %q (%s) is missing", d.name, d.typ)
 		}
 		if err := t.check(); err != nil {
-			return nil, fmt.Errorf("input %q: %w", d.name, err)
+			return fmt.Errorf("input %q: %w", d.name, err)
 		}
 		if err := d.accepts(t); err != nil {
-			return nil, err
+			return err
 		}
 		args[i] = t
+	}
+	if len(inputs) == len(p.inputs) { // all of them were found
+		return nil
 	}
 	var unknown []string
 	for name := range inputs {
@@ -130,9 +137,9 @@ func (p *Program) arguments(inputs map[string]*Tensor) ([]*Tensor, error) {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return nil, fmt.Errorf("the model has no input %q, it has %q", unknown[0], strings.Join(p.Inputs(), ", "))
+		return fmt.Errorf("the model has no input %q, it has %q", unknown[0], strings.Join(p.Inputs(), ", "))
 	}
-	return args, nil
+	return nil
 }
 
 func (d declared) accepts(t *Tensor) error {
@@ -158,27 +165,58 @@ type run struct {
 	clock   *clock // nil unless the run is profiled
 }
 
+// frame is what the execution of a plan fills in anew each time.
+type frame struct {
+	args          []*Tensor
+	values, rooms []*Tensor
+	calls         []call
+}
+
+// frame returns the frame of a plan, which is executed once at a time in an arena.
+func (a *arena) frame(p *plan) *frame {
+	f := a.frames[p]
+	if f == nil {
+		f = &frame{args: make([]*Tensor, len(p.inputs)), values: make([]*Tensor, p.slots), rooms: make([]*Tensor, p.rooms), calls: make([]call, len(p.steps))}
+		for i := range p.steps {
+			f.calls[i].in = make([]*Tensor, len(p.steps[i].in))
+		}
+		if a.frames == nil {
+			a.frames = map[*plan]*frame{}
+		}
+		a.frames[p] = f
+	}
+	return f
+}
+
 // plan executes a plan. args are the inputs and captures; they stay the
 // caller's. The results hold a reference to their memory each.
 func (r *run) plan(p *plan, args []*Tensor) ([]*Tensor, error) {
-	values, rooms := make([]*Tensor, p.slots), make([]*Tensor, p.rooms)
-	for i, slot := range slices.Concat(p.inputs, p.borrowed) {
-		values[slot] = args[i].borrowed()
+	f := r.arena.frame(p)
+	clear(f.rooms)
+	defer clear(f.values)
+	for i, t := range args {
+		slot := 0
+		if n := len(p.inputs); i < n {
+			slot = p.inputs[i]
+		} else {
+			slot = p.borrowed[i-n]
+		}
+		f.values[slot] = r.arena.again(t)
 	}
-	if err := r.show(p.watched, values); err != nil {
+	if err := r.show(p.watched, f.values); err != nil {
 		return nil, err
 	}
 	for _, slot := range p.unread {
-		r.arena.release(values[slot])
+		r.arena.release(f.values[slot])
 	}
 	for i := range p.steps {
-		if err := r.timed(p, i, values, rooms); err != nil {
+		if err := r.timed(p, i, f); err != nil {
 			return nil, err
 		}
 	}
 	results := make([]*Tensor, len(p.outputs))
 	for i, src := range p.outputs {
-		results[i] = src.in(values)
+		results[i] = src.in(f.values)
 		if results[i].blocked {
 			t, err := r.call().converted(results[i])
 			if err != nil {
@@ -202,16 +240,6 @@ func (r *run) plan(p *plan, args []*Tensor) ([]*Tensor, error) {
 
 // call returns what works inside the run on no particular node.
 func (r *run) call() *call { return &call{ctx: r.ctx, workers: r.workers, arena: r.arena, run: r} }
-
-// borrowed returns the tensor as one whose memory is not the arena's to reuse.
-func (t *Tensor) borrowed() *Tensor {
-	c := *t
-	c.twin = nil
-	if c.mem != nil {
-		c.mem.refs++
-	}
-	return &c
-}
 
 func (s source) in(values []*Tensor) *Tensor {
 	if s.slot >= 0 {
@@ -238,8 +266,10 @@ func (r *run) show(list []watched, values []*Tensor) error {
 	return nil
 }
 
-func (r *run) step(st *step, values, rooms []*Tensor) (err error) {
+func (r *run) step(st *step, f *frame, c *call) (err error) {
+	values, rooms := f.values, f.rooms
 	defer func() {
+		clear(c.in) // the caller may want its memory back
 		if p := recover(); p != nil {
 			err = fmt.Errorf("node %s: %w", st.name, asError(p))
 		}
@@ -247,15 +277,10 @@ func (r *run) step(st *step, values, rooms []*Tensor) (err error) {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	c := r.call()
-	c.dies, c.places, c.rooms = st.dies, st.places, rooms
-	c.in = make([]*Tensor, len(st.in))
+	*c = call{ctx: r.ctx, workers: r.workers, arena: r.arena, run: r, dies: st.dies, wanted: st.wanted, places: st.places, rooms: rooms,
+		in: c.in, out: c.out[:0], twins: c.twins[:0]}
 	for i, src := range st.in {
 		c.in[i] = src.in(values)
-	}
-	c.wanted = make([]bool, len(st.out))
-	for i, slot := range st.out {
-		c.wanted[i] = slot >= 0
 	}
 	defer c.endTwins()
 	if err := c.execute(st.kernel, st.halves, st.layouts); err != nil {
@@ -316,8 +341,8 @@ func (c *call) execute(k kernel, halves, layouts bool) error {
 	if half == onnx.Undefined {
 		return k(c)
 	}
-	in := c.in
-	c.in, c.dies = slices.Clone(in), slices.Clone(c.dies)
+	in, dies := c.in, c.dies
+	c.in, c.dies = slices.Clone(in), slices.Clone(dies)
 	for i, t := range in {
 		if t == nil || !isHalf(t.Type) {
 			continue
@@ -325,7 +350,7 @@ func (c *call) execute(k kernel, halves, layouts bool) error {
 		c.in[i], c.dies[i] = widened(t), false
 	}
 	err := k(c)
-	c.in = in
+	c.in, c.dies = in, dies
 	if err != nil {
 		return err
 	}
