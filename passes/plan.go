@@ -51,9 +51,10 @@ func (a *ActivationPlan) bitsOf(channel int) int {
 
 // WeightPlan quantizes the weights of one convolution.
 type WeightPlan struct {
-	Node   string    `json:"node"`
-	Bits   int       `json:"bits"`             // 1 to 8
-	Scales []float32 `json:"scales,omitempty"` // distance of two levels: one, or one for each output channel; the rule's when empty
+	Node    string    `json:"node"`
+	Bits    int       `json:"bits"`              // 1 to 8
+	Scales  []float32 `json:"scales,omitempty"`  // distance of two levels: one, or one for each output channel; the rule's when empty
+	Nearest bool      `json:"nearest,omitempty"` // to the nearest codes, even where there are pictures to round for
 }
 
 // Rule is how steps are chosen where the plan does not state them.
@@ -137,9 +138,11 @@ func MakePlan(g *onnx.Graph, s Settings, profile *calib.Profile) (*Plan, error) 
 		return nil, err
 	}
 	plan := &Plan{Format: PlanFormat, Rule: s.Rule, SigmaBits: s.SigmaBits}
-	at := map[string]int{}
+	at, ordered := map[string]int{}, isOrdered(g)
 	for _, n := range convs {
-		plan.Weights = append(plan.Weights, WeightPlan{Node: n.Label(), Bits: s.WeightBits})
+		w := WeightPlan{Node: n.Label(), Bits: s.WeightBits}
+		w.Nearest = s.Rule == Calibrated && !(ordered && isMatrix(n))
+		plan.Weights = append(plan.Weights, w)
 		x := n.Inputs[0]
 		i, seen := at[x.Name]
 		if !seen {

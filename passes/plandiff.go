@@ -46,6 +46,7 @@ func DiffPlans(a, b *Plan) []PlanChange {
 			return
 		}
 		note(what+" bits", x.Bits, y.Bits)
+		note(what+" nearest", x.Nearest, y.Nearest)
 		note(what+" scales", summary(x.Scales, y.Scales, "the rule's"), summary(y.Scales, x.Scales, "the rule's"))
 	})
 	return changes

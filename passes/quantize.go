@@ -12,9 +12,10 @@ import (
 // Quantized is what Quantize did.
 type Quantized struct {
 	Convolutions int
-	Tensors      int   // activations with a quantizer of their own
-	WeightBytes  int64 // packed codes, scales and offsets
-	FloatBytes   int64 // the same weights before
+	Tensors      int      // activations with a quantizer of their own
+	WeightBytes  int64    // packed codes, scales and offsets
+	FloatBytes   int64    // the same weights before
+	Nearest      []string // calibrated convolutions whose weights were not rounded for pictures
 }
 
 // Quantize rewrites the model as the plan says, in the dynamic DAQ form: every
@@ -253,6 +254,8 @@ func (q *quantizer) weights(w WeightPlan) error {
 	if r := q.rounding[w.Node]; r != nil {
 		bias := q.g.AddInitializer(w.Node+"_bias", onnx.Floats([]int64{int64(len(r.bias))}, r.bias...))
 		n.SetInput(2, bias)
+	} else if q.plan.Rule == Calibrated {
+		q.done.Nearest = append(q.done.Nearest, w.Node)
 	}
 	return nil
 }

@@ -38,8 +38,7 @@ type RoundOptions struct {
 // give it, comes as close as it can to what the float network computes there.
 // It evaluates both networks side by side, node by node, for all pictures
 // [1,C,H,W] at once, so that a convolution sees the errors of all before it.
-// Convolutions that it cannot see as a matrix (canRound), and networks with
-// control flow, whose nodes have no fixed order, are left to rounding to nearest.
+// Weights that the plan calls Nearest are left to rounding to nearest.
 func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tensor, o RoundOptions) (Rounding, error) {
 	r := &rounder{
 		g: m.Graph, opset: m.Opset(""), plan: p, workers: kernels.NewWorkers(o.Threads),
@@ -47,23 +46,24 @@ func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tens
 		values: map[*onnx.Value][]twin{}, consts: map[*onnx.Value]*runtime.Tensor{}, left: map[*onnx.Value]int{},
 		shared: map[*onnx.Value]*Rounded{}, done: Rounding{},
 	}
-	for _, n := range r.g.Nodes {
-		if len(n.Subgraphs()) > 0 || n.Domain != "" && n.Domain != "ai.onnx" {
-			return nil, nil
-		}
-	}
+	ordered := isOrdered(r.g)
 	for i, a := range p.Activations {
 		for _, name := range a.Readers {
 			r.activations[name] = &p.Activations[i]
 		}
 	}
 	for i, w := range p.Weights {
-		r.weights[w.Node] = &p.Weights[i]
+		if !w.Nearest {
+			r.weights[w.Node] = &p.Weights[i]
+		}
 	}
 	for _, n := range r.g.Nodes {
-		if w := r.weights[n.Label()]; w != nil && !canRound(n) {
-			delete(r.weights, n.Label())
+		if r.weights[n.Label()] != nil && !(ordered && quantizable(n) && isMatrix(n)) {
+			return nil, fmt.Errorf("plan: weights of %q cannot be rounded for pictures: set \"nearest\": true", n.Label())
 		}
+	}
+	if len(r.weights) == 0 {
+		return nil, nil
 	}
 	for _, in := range r.g.Inputs {
 		if in.Const == nil {
@@ -350,14 +350,6 @@ const (
 	fidelity = 3
 )
 
-// canRound reports whether the rounding knows the matrix of a convolution.
-func canRound(n *onnx.Node) bool {
-	if len(n.Inputs[1].Const.Shape) != 4 || n.Input(2) != nil && n.Input(2).Const == nil {
-		return false
-	}
-	return n.Op == "Conv" || n.Int("group", 1) == 1 && n.Str("auto_pad", "NOTSET") == "NOTSET" && len(n.Ints("output_shape")) == 0
-}
-
 // round chooses the weights of one convolution. clean is its input before, x
 // after quantization, y the output of the float network. A convolution whose
 // weights were rounded for another reader takes them and has its own bias.
@@ -532,52 +524,4 @@ func (r *rounder) dequantized(n *onnx.Node, w *WeightPlan, q *Rounded) *runtime.
 	}
 	t, _ := runtime.Of(shape, data)
 	return t
-}
-
-func patchesOf(n *onnx.Node, in, out []int) calib.Patches {
-	w := n.Inputs[1].Const.Shape
-	p := calib.Patches{Group: int(n.Int("group", 1)), Transposed: n.Op == "ConvTranspose"}
-	strides, dilations, pads := n.Ints("strides", 1, 1), n.Ints("dilations", 1, 1), n.Ints("pads", 0, 0, 0, 0)
-	for i := range 2 {
-		p.Kernel[i], p.Stride[i], p.Dilation[i], p.Pad[i] = int(w[2+i]), int(strides[i]), int(dilations[i]), int(pads[i])
-		switch n.Str("auto_pad", "NOTSET") {
-		case "SAME_UPPER":
-			p.Pad[i] = max((out[2+i]-1)*p.Stride[i]+(p.Kernel[i]-1)*p.Dilation[i]+1-in[2+i], 0) / 2
-		case "SAME_LOWER":
-			p.Pad[i] = (max((out[2+i]-1)*p.Stride[i]+(p.Kernel[i]-1)*p.Dilation[i]+1-in[2+i], 0) + 1) / 2
-		}
-	}
-	return p
-}
-
-// matrix sees the weights of a convolution as one matrix a group: outputs rows
-// of inputs = channels * taps weights, in the order of calib.Patches.
-type matrix struct {
-	groups, outputs, inputs, taps int
-	transposed                    bool
-}
-
-func matrixOf(n *onnx.Node, shape []int64) matrix {
-	m := matrix{groups: int(n.Int("group", 1)), taps: int(shape[2] * shape[3]), transposed: n.Op == "ConvTranspose"}
-	if m.transposed { // [In, Out/g, kH, kW]
-		m.outputs, m.inputs = int(shape[1]), int(shape[0])/m.groups*m.taps
-	} else { // [Out, In/g, kH, kW]
-		m.outputs, m.inputs = int(shape[0])/m.groups, int(shape[1])*m.taps
-	}
-	return m
-}
-
-// index returns where weight i of output o of group g lies.
-func (m matrix) index(g, o, i int) int {
-	if m.transposed {
-		in := g*(m.inputs/m.taps) + i/m.taps
-		return (in*m.outputs+o)*m.taps + i%m.taps
-	}
-	return (g*m.outputs+o)*m.inputs + i
-}
-
-func (m matrix) row(data []float32, g, o int, dst []float32) {
-	for i := range dst {
-		dst[i] = data[m.index(g, o, i)]
-	}
 }

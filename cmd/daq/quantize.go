@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -248,7 +249,7 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 	if q.Mixed != nil {
 		r.Average = &averageResult{q.Mixed.Activations, q.Mixed.Weights, q.Mixed.Loss, q.Mixed.UniformLoss}
 	}
-	r.Trials = q.Trials
+	r.Trials, r.Nearest = q.Trials, q.Done.Nearest
 	if q.Drop.Pictures > 0 {
 		r.Drop = &q.Drop
 	}
@@ -291,6 +292,7 @@ type quantizeResult struct {
 	Average          *averageResult    `json:"average_bits,omitempty"`
 	Trials           []converter.Trial `json:"trials,omitempty"`
 	Drop             *converter.Drop   `json:"calibration,omitempty"` // PSNR-Y on the calibration pictures
+	Nearest          []string          `json:"nearest,omitempty"`     // convolutions whose weights were not rounded for the pictures
 	Step             string            `json:"step"`
 	InputRange       float32           `json:"input_range"`
 	FloatBytes       int64             `json:"float_bytes"` // of the files
@@ -328,6 +330,9 @@ func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
 			fmt.Fprintf(w, "plan\t%s\n", r.Plan)
 		}
 		fmt.Fprintf(w, "quantized\t%d convolutions, %d tensors (%s)\n", r.Convolutions, r.Tensors, rule)
+		if n := len(r.Nearest); n > 0 {
+			fmt.Fprintf(w, "nearest\tweights of %d convolutions, which were not rounded for pictures: %s\n", n, names(r.Nearest))
+		}
 		fmt.Fprintf(w, "bits\tweights %s, activations %s\n", r.WeightBits, r.ActivationBits)
 		if a := r.Average; a != nil {
 			fmt.Fprintf(w, "average\tweights %.2f bits, activations %.2f bits\n", a.Weights, a.Activations)
@@ -351,6 +356,15 @@ func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
 		fmt.Fprintf(w, "opset\t%d\n", r.Opset)
 		fmt.Fprintf(w, "time\t%.1f s\n", r.Seconds)
 	})
+}
+
+// names lists the first of some names.
+func names(list []string) string {
+	const most = 5
+	if len(list) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+	}
+	return strings.Join(list, ", ")
 }
 
 // decibel is the PSNR of a mean squared error, white being 1.
