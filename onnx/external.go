@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/daq-sr/daq/onnx/onnxpb"
@@ -111,8 +113,9 @@ type dataFile struct {
 	size, read int64
 }
 
-// readExternal brings all external data into the message.
-func readExternal(p *onnxpb.ModelProto, dir string) error {
+// readExternal brings all external data into the message and returns the names of
+// the files that they were in, sorted.
+func readExternal(p *onnxpb.ModelProto, dir string) ([]string, error) {
 	var folder *dataFolder
 	err := eachTensor(p, func(t *onnxpb.TensorProto) error {
 		if t.GetDataLocation() != onnxpb.TensorProto_EXTERNAL {
@@ -130,13 +133,14 @@ func readExternal(p *onnxpb.ModelProto, dir string) error {
 		}
 		return nil
 	})
-	if folder != nil {
-		for _, f := range folder.files {
-			f.Close()
-		}
-		folder.root.Close()
+	if folder == nil {
+		return nil, err
 	}
-	return err
+	for _, f := range folder.files {
+		f.Close()
+	}
+	folder.root.Close()
+	return slices.Sorted(maps.Keys(folder.files)), err
 }
 
 func (d *dataFolder) load(t *onnxpb.TensorProto) error {

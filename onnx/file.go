@@ -37,8 +37,9 @@ func Load(path string) (*Model, error) {
 	}
 	p, err := unmarshal(data)
 	data = nil // the message holds copies
+	var external []string
 	if err == nil {
-		err = readExternal(p, filepath.Dir(path))
+		external, err = readExternal(p, filepath.Dir(path))
 	}
 	var m *Model
 	if err == nil {
@@ -47,6 +48,7 @@ func Load(path string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	m.External = external
 	return m, nil
 }
 

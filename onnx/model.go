@@ -18,6 +18,7 @@ type Model struct {
 	Metadata        []Property
 	Graph           *Graph
 	Functions       []*Function
+	External        []string // files beside the model that Load read tensors from, sorted
 
 	rest *onnxpb.ModelProto
 }

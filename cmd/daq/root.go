@@ -111,7 +111,7 @@ func newRoot(t *terminal) *cobra.Command {
 		return nil
 	}
 	root.AddCommand(
-		newQuantize(t), newValidate(t), newUpscale(t), newCalibrate(t), newSensitivity(t), newPlan(t), newInspect(t), newBench(t), newDemo(t), newVersion(t),
+		newQuantize(t), newValidate(t), newUpscale(t), newCalibrate(t), newSensitivity(t), newPlan(t), newInspect(t), newLint(t), newBench(t), newDemo(t), newVersion(t),
 	)
 	root.SetHelpCommand(newHelp(root))
 	root.CompletionOptions.HiddenDefaultCmd = true
@@ -195,8 +195,8 @@ func oneOf(flag, value string, values ...string) error {
 	return usagef("--%s %q: want %s", flag, value, strings.Join(values, ", "))
 }
 
-// boundsBroken is the annotation of a command that exits with 1 when a bound is
-// broken.
+// boundsBroken is the annotation of a command that exits with 1 for another reason
+// than that its work failed: which.
 const boundsBroken = "bounds"
 
 const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
@@ -218,7 +218,7 @@ const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
 {{end}}Exit codes:
   0  done
-  1  the work failed{{if index .Annotations "bounds"}} or a bound (--min-psnr, --max-drop) is broken{{end}}; one line on stderr says why
+  1  the work failed{{with index .Annotations "bounds"}} or {{.}}{{end}}; one line on stderr says why
   2  wrong usage: unknown command or flag, missing argument, value out of range
 {{if .HasAvailableSubCommands}}
 "daq COMMAND --help" tells more about a command.

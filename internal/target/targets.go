@@ -24,8 +24,9 @@ var onnxruntime = &Target{
 	MinOpset:    13, MaxOpset: 26,
 	Operators: map[string]Form{
 		"Conv": Integer, "Add": Integer, "Mul": Integer, "Concat": Integer, "LeakyRelu": Integer, "Sigmoid": Integer,
-		"AveragePool": Integer, "GlobalAveragePool": Integer,
+		"AveragePool": Integer, "GlobalAveragePool": Integer, "Softmax": Integer, "Where": Integer, "MatMul": Integer,
 		"DepthToSpace": Moves, "Transpose": Moves, "Reshape": Moves, "MaxPool": Moves, "Resize": Moves, "Split": Moves,
+		"Slice": Moves, "Gather": Moves, "Squeeze": Moves, "Unsqueeze": Moves, "Flatten": Moves, "Expand": Moves,
 		"Relu": Absorbed,
 	},
 }

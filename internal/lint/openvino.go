@@ -1,0 +1,78 @@
+package lint
+
+import (
+	"fmt"
+
+	"github.com/daq-sr/daq/onnx"
+)
+
+const triedOpenVINO = "run in OpenVINO 2026.4 (CPU)"
+
+// openvinoRules: what OpenVINO's CPU plugin computes in float. It needs no Q/DQ
+// behind a convolution.
+var openvinoRules = []Rule{
+	{
+		ID: "openvino-conv-float", Level: Warning, Targets: []string{"openvino"}, Basis: triedOpenVINO,
+		Title:  "a convolution of this form is computed in float",
+		Remedy: "one scale for its input, at most 8 bits; int8 weights with zero point 0 and a scale for each output channel",
+		check:  openvinoConvolutions,
+	},
+	{
+		ID: "openvino-per-axis-concat", Level: Error, Targets: []string{"openvino"}, Basis: triedOpenVINO,
+		Title:  "Concat of uint8 activations with a scale for each channel: the model is not compiled",
+		Remedy: "use one scale for the whole tensor",
+		check: perAxis(func(n *onnx.Node, in, _ *linear) bool {
+			return n.Is("Concat") && in != nil && in.codes == onnx.Uint8
+		}),
+	},
+	{
+		ID: "openvino-pixel-shuffle", Level: Warning, Targets: []string{"openvino"}, Basis: "openvino#439 (documentation)",
+		Title:  "a PixelShuffle written as Reshape, Transpose of 6 dimensions and Reshape breaks the integer part",
+		Remedy: "write DepthToSpace (daq simplifies exported PixelShuffles to it)",
+		check: func(v *view, report reporter) {
+			for _, n := range v.nodes {
+				if !n.Is("Transpose") || len(n.Ints("perm")) != 6 || n.Input(0) == nil || n.Input(0).Producer == nil || !n.Input(0).Producer.Is("Reshape") {
+					continue
+				}
+				if q, _ := v.out(n.Outputs[0]); q != nil || v.in(n.Input(0)) != nil {
+					report(n, "", "it transposes 6 dimensions between Q/DQ")
+				}
+			}
+		},
+	},
+}
+
+func openvinoConvolutions(v *view, report reporter) {
+	for _, n := range v.nodes {
+		if !n.Is("Conv", "ConvTranspose") {
+			continue
+		}
+		x, w := v.in(n.Input(0)), v.in(n.Input(1))
+		if x == nil && w == nil {
+			continue
+		}
+		why := ""
+		switch {
+		case w == nil:
+			if constant(n.Input(1)) == nil {
+				continue
+			}
+			why = fmt.Sprintf("its weights %q are float", n.Input(1).Name)
+		case x == nil:
+			why = fmt.Sprintf("its input %q comes from no DequantizeLinear", n.Input(0).Name)
+		case x.linear().perAxis():
+			why = fmt.Sprintf("its input has %d scales", len(x.linear().scale))
+		case x.linear().codes.Bits() > 8:
+			why = fmt.Sprintf("its input is %s", x.linear().codes)
+		case w.linear().codes.Bits() != 8:
+			why = fmt.Sprintf("its weights are %s", w.linear().codes)
+		case w.linear().zero != nil && !w.linear().zeroIs(0):
+			why = fmt.Sprintf("its weights are %s with zero point %s", w.linear().codes, zeroText(w.linear()))
+		case n.Is("ConvTranspose") && x.linear().zero != nil && !x.linear().zeroIs(0):
+			why = fmt.Sprintf("its input has zero point %s, which ConvTranspose has no integer kernel for", zeroText(x.linear()))
+		default:
+			continue
+		}
+		report(n, "", "%s", why)
+	}
+}
