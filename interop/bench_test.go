@@ -8,7 +8,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -16,7 +15,6 @@ import (
 	"regexp"
 	goruntime "runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -26,6 +24,7 @@ import (
 	"github.com/daq-sr/daq/internal/bench"
 	"github.com/daq-sr/daq/internal/imaging"
 	"github.com/daq-sr/daq/internal/npy"
+	"github.com/daq-sr/daq/internal/peer"
 	"github.com/daq-sr/daq/internal/testenv"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
@@ -52,9 +51,9 @@ const pause = 30 * time.Millisecond
 // measures and judges nothing.
 func TestBench(t *testing.T) {
 	testenv.Shared(t)
-	server := startORT(t, testenv.Python(t))
+	server := startORT(t)
 	t.Cleanup(func() {
-		if _, err := server.end(); err != nil {
+		if _, err := server.End(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -101,7 +100,7 @@ func TestBench(t *testing.T) {
 // benchmark is one run of all comparisons.
 type benchmark struct {
 	*testing.T
-	server  *ortServer
+	server  *peer.Process
 	dir     string // of files made on the way
 	rows    []row
 	samples strings.Builder
@@ -198,27 +197,16 @@ func (b *benchmark) ours(name string, m *onnx.Model, photo *runtime.Tensor, thre
 // ort is a session of ONNX Runtime, warmed up, and what ends it.
 func (b *benchmark) ort(name, model string, photo *runtime.Tensor, threads int) (*contender, func()) {
 	b.Helper()
-	input, output := filepath.Join(b.dir, "input.npy"), filepath.Join(b.dir, "output.npy")
-	if err := npy.Write(input, photo.Shape, photo.Data.([]float32)); err != nil {
-		b.Fatal(err)
-	}
-	opened, err := b.server.ask(map[string]any{"open": model, "input": input, "output": output, "threads": threads})
+	session, err := b.server.Open(model, photo, peer.Options{Threads: threads})
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := &contender{name: name, run: func() (sample, error) {
-		a, err := b.server.ask(map[string]any{"run": opened.ID})
-		return sample{time.Duration(a.Wall * 1e9), time.Duration(a.CPU * 1e9)}, err
+	c := &contender{name: name, output: session.Output, run: func() (sample, error) {
+		wall, cpu, err := session.Run()
+		return sample{wall, cpu}, err
 	}}
-	shape, data, err := npy.Read(output)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if c.output, err = runtime.Of(shape, data); err != nil {
-		b.Fatal(err)
-	}
 	return c, func() {
-		if _, err := b.server.ask(map[string]any{"close": opened.ID}); err != nil {
+		if err := session.Close(); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -328,8 +316,8 @@ func (b *benchmark) memory(net testenv.Model, size string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("go build: %v\n%s", err, out)
 	}
-	input := filepath.Join(b.dir, "large.npy")
-	if err := npy.Write(input, []int{1, 3, h, w}, make([]float32, 3*h*w)); err != nil {
+	large, err := runtime.Of([]int{1, 3, h, w}, make([]float32, 3*h*w))
+	if err != nil {
 		b.Fatal(err)
 	}
 	fmt.Println()
@@ -341,26 +329,26 @@ func (b *benchmark) memory(net testenv.Model, size string) {
 		if err := ours.Run(); err != nil {
 			b.Fatalf("daq bench: %v", err)
 		}
-		server := startORT(b.T, testenv.Python(b.T))
-		_, failed := server.ask(map[string]any{"open": form.path, "input": input, "output": filepath.Join(b.dir, "output.npy"), "threads": 2})
-		theirs, err := server.end()
+		server := startORT(b.T)
+		_, failed := server.Open(form.path, large, peer.Options{Threads: 2})
+		theirs, err := server.End()
 		if err = errors.Join(failed, err); err != nil {
 			b.Fatal(err)
 		}
-		mine := peakMemory(ours)
+		mine := peer.PeakMemory(ours)
 		fmt.Fprintf(table, "%s\t%s\t%s\t%.0f\t%.0f\t%.2f\n", net.Name, form.bits, size, float64(mine)/1e6, float64(theirs)/1e6, float64(theirs)/float64(mine))
 	}
 	table.Flush()
 	fmt.Println("\nmemory: the most that the process had resident; Python and numpy are some 60 MB of ort's.")
 }
 
-// peakMemory returns the most memory that a process which has ended had, in bytes.
-func peakMemory(cmd *exec.Cmd) int64 {
-	n := int64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
-	if goruntime.GOOS == "darwin" { // bytes there, elsewhere units of 1024
-		return n
+func startORT(t *testing.T) *peer.Process {
+	t.Helper()
+	p, err := peer.Start(peer.Runtime{Name: "ONNX Runtime", Engine: "ort", Python: testenv.Python(t)})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return 1024 * n
+	return p
 }
 
 // picture returns a part of a photograph of Set5 as the network wants it.
@@ -394,60 +382,3 @@ func processorTime() time.Duration {
 }
 
 func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
-
-// ortServer is the process of ort_server.py.
-type ortServer struct {
-	cmd  *exec.Cmd
-	in   io.Closer
-	to   *json.Encoder
-	from *json.Decoder
-}
-
-type ortAnswer struct {
-	ID        int
-	Wall, CPU float64 // seconds
-	Error     string
-}
-
-func startORT(t *testing.T, python string) *ortServer {
-	t.Helper()
-	cmd := exec.Command(python, filepath.Join(testenv.Root(), "interop", "ort_server.py"))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return &ortServer{cmd, in, json.NewEncoder(in), json.NewDecoder(out)}
-}
-
-// end waits for the process, which ends with its input, and returns the most
-// memory it had, in bytes.
-func (s *ortServer) end() (int64, error) {
-	s.in.Close()
-	if err := s.cmd.Wait(); err != nil {
-		return 0, fmt.Errorf("ort_server.py: %w", err)
-	}
-	return peakMemory(s.cmd), nil
-}
-
-// ask sends a command and waits for the answer.
-func (s *ortServer) ask(command map[string]any) (ortAnswer, error) {
-	var a ortAnswer
-	if err := s.to.Encode(command); err != nil {
-		return a, fmt.Errorf("ort_server.py: %w", err)
-	}
-	if err := s.from.Decode(&a); err != nil {
-		return a, fmt.Errorf("ort_server.py: %w", err)
-	}
-	if a.Error != "" {
-		return a, fmt.Errorf("ONNX Runtime: %v: %s", command, a.Error)
-	}
-	return a, nil
-}
