@@ -5,7 +5,7 @@ OUT    ?= out
 PYTHON ?= python3
 VENV   := .venv
 
-.PHONY: build demo test race interop conformance bench quality generate lint venv clean
+.PHONY: build demo test race interop conformance bench quality generate lint venv runtimes clean
 
 build: ## one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(DAQ) ./cmd/daq
@@ -25,8 +25,29 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -r interop/requirements.txt
 
-interop: venv ## real networks, float, simplified and quantized, against ONNX Runtime
-	go test -count 1 -timeout 30m -run Interop -v ./interop
+.venv-ort120/bin/python: interop/ort120.txt
+	$(PYTHON) -m venv .venv-ort120
+	.venv-ort120/bin/pip install --quiet -r $<
+	touch $@
+
+.venv-peers/bin/python: interop/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet -r $<
+	touch $@
+
+interop/web/node_modules: interop/web/package.json
+	cd interop/web && npm install --no-package-lock --no-audit --no-fund --ignore-scripts --quiet
+	touch $@
+
+runtimes: venv ## what else runs ONNX, and a browser; what cannot be had is named, and the tests name it again
+	$(MAKE) .venv-ort120/bin/python || echo "runtimes: no ONNX Runtime 1.20"
+	$(MAKE) .venv-peers/bin/python || echo "runtimes: no OpenVINO, tract and NNCF"
+	$(MAKE) interop/web/node_modules || echo "runtimes: no ONNX Runtime Web"
+	command -v chromium || (test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq --no-install-recommends chromium) || echo "runtimes: no Chromium"
+
+interop: runtimes ## real networks, float and quantized, in every runtime; NETWORKS='^EDSR', FORMS='^portable', RUNTIMES='^ort'
+	@mkdir -p $(OUT)
+	go test -count 1 -timeout 3h -tags runtimes -run 'Interop|Runtimes|Web' -v ./interop -networks '$(NETWORKS)' -forms '$(FORMS)' -runtimes '$(RUNTIMES)' -out $(abspath $(OUT))
 
 conformance: venv ## the ONNX backend node tests
 	go test -count 1 -timeout 30m -tags conformance -run Conformance -v ./runtime
