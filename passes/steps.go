@@ -52,6 +52,6 @@ func bestWindow(d quant.Distribution, c *calib.ChannelStats, levels int) (step, 
 	if d == quant.PostReLU {
 		ratio = c.Positive.Mean() / math.Sqrt(c.MeanVariance())
 	}
-	step, start, mse = h.BestWindow(d, ratio, levels)
+	step, start, mse = h.ForUnseen().BestWindow(d, ratio, levels)
 	return step, start, mse, nil
 }

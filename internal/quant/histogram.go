@@ -18,6 +18,21 @@ type Bin struct{ Lo, Hi, Mass float64 }
 type Histogram struct {
 	lo, hi []float64 // ascending
 	cum    []moments // cum[i]: sums over the bins before i
+	unseen bool
+}
+
+// Pictures that were not seen reach further than those that were: one value in a
+// thousand is taken to lie twice as far out.
+const (
+	unseenShare = 0.001
+	unseenReach = 2
+)
+
+// ForUnseen makes h stand for pictures like those it was taken from, instead of
+// for these alone: outliers beyond all seen ones are possible.
+func (h *Histogram) ForUnseen() *Histogram {
+	h.unseen = true
+	return h
 }
 
 // moments holds the sums of mass, mass*x and mass*x*x.
@@ -74,13 +89,27 @@ func (h *Histogram) reach() float64 {
 	if len(h.lo) == 0 {
 		return 0
 	}
-	return max(-h.lo[0], h.hi[len(h.hi)-1])
+	reach := max(-h.lo[0], h.hi[len(h.hi)-1])
+	if h.unseen {
+		reach *= unseenReach
+	}
+	return reach
 }
 
 // Error returns the mean squared error, clipping included, of the quantizer with
 // levels levels that are scale apart, the lowest at offset.
 func (h *Histogram) Error(scale, offset float64, levels int) float64 {
 	must(CheckLevels(levels))
+	if !h.unseen {
+		return h.seenError(scale, offset, levels)
+	}
+	// The error over values twice as far out is that over these of a quantizer half
+	// as wide, in units twice as large.
+	far := unseenReach * unseenReach * h.seenError(scale/unseenReach, offset/unseenReach, levels)
+	return float64((1-unseenShare)*h.seenError(scale, offset, levels)) + float64(unseenShare*far)
+}
+
+func (h *Histogram) seenError(scale, offset float64, levels int) float64 {
 	var sum float64
 	var before moments
 	next := 0 // the first bin that ends beyond the boundary

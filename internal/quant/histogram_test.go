@@ -199,3 +199,39 @@ func BenchmarkBestWeightScale(b *testing.B) {
 		})
 	}
 }
+
+// A histogram for unseen pictures is the mixture that it says, bin for bin, and
+// its window reaches further than that of the seen values.
+func TestUnseen(t *testing.T) {
+	bins := []Bin{{-3, -1, 2}, {-1, 0, 40}, {0, 0, 30}, {0, 2, 20}, {2, 5, 1}}
+	seen, err := NewHistogram(bins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var far []Bin
+	for _, b := range bins {
+		far = append(far, Bin{unseenReach * b.Lo, unseenReach * b.Hi, b.Mass})
+	}
+	beyond, err := NewHistogram(far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unseen, err := NewHistogram(bins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unseen.ForUnseen()
+	for _, levels := range []int{2, 7, 256} {
+		for _, scale := range []float64{0.01, 0.3, 2} {
+			want := (1-unseenShare)*seen.Error(scale, -1.7, levels) + unseenShare*beyond.Error(scale, -1.7, levels)
+			if got := unseen.Error(scale, -1.7, levels); math.Abs(got-want) > 1e-12*want {
+				t.Errorf("%d levels of %g: error %g, want %g", levels, scale, got, want)
+			}
+		}
+	}
+	narrow, _, _ := seen.BestWindow(Signed, 0, 256)
+	wide, _, _ := unseen.BestWindow(Signed, 0, 256)
+	if !(wide > 1.1*narrow) {
+		t.Errorf("step %g for unseen pictures, %g for the seen ones", wide, narrow)
+	}
+}
