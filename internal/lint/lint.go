@@ -145,7 +145,7 @@ func Run(ctx context.Context, m *onnx.Model, o Options) (*Report, error) {
 	}
 	report := &Report{Target: o.Target.Name, Release: o.Release, Findings: []Finding{}}
 	position := map[*onnx.Node]int{}
-	for i, n := range v.nodes {
+	for i, n := range slices.Concat(v.malformed, v.nodes) {
 		position[n] = i
 	}
 	at := map[int]int{} // of each finding, the place of its node

@@ -11,6 +11,16 @@ import (
 // Q/DQ stand around operators. They load with optimization disabled.
 var loadRules = []Rule{
 	{
+		ID: "malformed-node", Level: Error, Basis: "ONNX operator specification",
+		Title:  "a node lacks an input or output that its operator must have",
+		Remedy: "export the model again",
+		check: func(v *view, report reporter) {
+			for _, n := range v.malformed {
+				report(n, "", "%s is missing", lacks(n))
+			}
+		},
+	},
+	{
 		ID: "per-axis-activation", Level: Error, Targets: ort, Basis: measured,
 		Title:  "activations with a scale for each channel around this operator: no session, or the first run fails",
 		Remedy: "use one scale for the whole tensor, with a Mul for each channel in front of and behind the Q/DQ where channels differ much",

@@ -49,9 +49,9 @@ func (e *effect) has(ops ...string) int {
 }
 
 // inORT runs models in ONNX Runtime and returns its release and what became of each.
-func inORT(t *testing.T, python string, paths []string) (release string, effects []effect) {
+func inORT(t *testing.T, python []string, paths []string) (release string, effects []effect) {
 	t.Helper()
-	out, err := exec.Command(python, append([]string{filepath.Join("testdata", "ort.py")}, paths...)...).Output()
+	out, err := exec.Command(python[0], slices.Concat(python[1:], []string{filepath.Join("testdata", "ort.py")}, paths)...).Output()
 	if err != nil {
 		t.Fatalf("ort.py: %v", err)
 	}
@@ -211,7 +211,7 @@ func TestInteropOperators(t *testing.T) {
 				}
 			}
 		}
-		release, effects := inORT(t, python, paths)
+		release, effects := inORT(t, []string{python}, paths)
 		for i, e := range effects {
 			r, err := Run(context.Background(), models[i], Options{Target: ortTarget(t, "onnxruntime"), Release: release})
 			if err != nil {

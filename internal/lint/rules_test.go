@@ -82,6 +82,7 @@ var cases = []struct {
 	outcome  outcome // nil: nothing to see in a runtime
 	repaired text
 }{
+	{"malformed-node", "y", text{}.add("y = Conv (x)", ""), fails, text{}.q("x", "y", "int8")},
 	{"per-axis-activation", "r", text{}.add(pair("x", "a", "uint8", 4)).add("[r] r = LeakyRelu (a)", "").add(pair("r", "y", "uint8", 4)), fails,
 		text{}.q("x", "a", "uint8").add("[r] r = LeakyRelu (a)", "").q("r", "y", "uint8")},
 	{"per-axis-activation", "r", text{}.add(pair("x", "a", "uint8", 4)).conv("a", "r", "int8").q("r", "y", "uint8"), fails,
@@ -124,6 +125,8 @@ var cases = []struct {
 	{"requantized", "DQ_a", text{}.window("x", "a", 0.01, 128).window("a", "y", 0.05, 128), differs, text{}.window("x", "y", 0.01, 128)},
 	{"conv-float", "r", text{}.q("x", "a", "uint8").conv("a", "r", "int8").add("l = LeakyRelu (r)", "").q("l", "y", "uint8"), float("Conv", "FusedConv"),
 		text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "b", "uint8").add("l = LeakyRelu (b)", "").q("l", "y", "uint8")},
+	{"conv-float", "r", text{}.q("x", "a", "uint8").conv("a", "r", "int8").window("r", "b", 0.01, 128).window("r", "c", 0.01, 128).add("s = Add (b, c)", "").q("s", "y", "uint8"), float("Conv", "FusedConv"),
+		text{}.q("x", "a", "uint8").conv("a", "r", "int8").window("r", "b", 0.01, 128).add("s = Add (b, b)", "").q("s", "y", "uint8")},
 	{"conv-float", "r", text{}.conv("x", "r", "int8").q("r", "y", "uint8"), float("Conv"), text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "y", "uint8")},
 	{"operator-float", "r", text{}.q("x", "a", "uint8").add("[r] r = PRelu (a, k)", "float[4,1,1] k = {0.1,0.2,0.3,0.4}").q("r", "y", "uint8"), float("PRelu"),
 		text{}.q("x", "a", "uint8").add("[r] r = LeakyRelu (a)", "").q("r", "y", "uint8")},
@@ -229,7 +232,7 @@ func TestInteropRules(t *testing.T) {
 		byID[r.ID] = r
 	}
 	for _, python := range pythons(t) {
-		release, effects := inORT(t, python, paths)
+		release, effects := inORT(t, []string{python}, paths)
 		shown := 0
 		for i, c := range cases {
 			bad, good := &effects[2*i], &effects[2*i+1]

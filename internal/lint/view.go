@@ -18,7 +18,9 @@ type view struct {
 	data     *Data
 	external []string // files beside the model
 
-	nodes []*onnx.Node // of the main graph with functions inlined, and of the graphs inside
+	// Nodes of the main graph with functions inlined, and of the graphs inside; those
+	// that lack an input or output that their operator must have stand apart.
+	nodes, malformed []*onnx.Node
 }
 
 func newView(m *onnx.Model, o Options) (*view, error) {
@@ -34,6 +36,10 @@ func newView(m *onnx.Model, o Options) (*view, error) {
 	var walk func(g *onnx.Graph)
 	walk = func(g *onnx.Graph) {
 		for _, n := range g.Nodes {
+			if lacks(n) != "" {
+				v.malformed = append(v.malformed, n)
+				continue
+			}
 			v.nodes = append(v.nodes, n)
 			for _, sub := range n.Subgraphs() {
 				walk(sub)
@@ -42,6 +48,27 @@ func newView(m *onnx.Model, o Options) (*view, error) {
 	}
 	walk(inlined.Graph)
 	return v, nil
+}
+
+// required is how many inputs the operators have at least that rules look at.
+var required = map[string]int{
+	"QuantizeLinear": 2, "DequantizeLinear": 2, "Conv": 2, "ConvTranspose": 2, "MatMul": 2, "Gemm": 2, "PRelu": 2, "Where": 3, "QLinearConv": 8,
+	"Add": 2, "Mul": 2, "Sub": 2, "Div": 2, "Pow": 2, "Concat": 1, "Clip": 1, "Relu": 1, "Transpose": 1, "Reshape": 2, "Resize": 1,
+}
+
+// lacks says which input or output a node must have and has not.
+func lacks(n *onnx.Node) string {
+	if len(n.Outputs) == 0 || n.Outputs[0] == nil {
+		return "output 0"
+	}
+	if n.Is(n.Op) || isLinear(n, n.Op) {
+		for i := range required[n.Op] {
+			if n.Input(i) == nil {
+				return fmt.Sprintf("input %d", i)
+			}
+		}
+	}
+	return ""
 }
 
 // linear is a QuantizeLinear or DequantizeLinear. ONNX Runtime's own domain
@@ -62,7 +89,7 @@ func isLinear(n *onnx.Node, op string) bool {
 
 // linearOf reads a node of that operator; nil when it is another.
 func linearOf(n *onnx.Node, op string) *linear {
-	if !isLinear(n, op) {
+	if !isLinear(n, op) || lacks(n) != "" {
 		return nil
 	}
 	l := &linear{node: n, axis: n.Int("axis", 1), block: n.Int("block_size", 0)}
@@ -195,11 +222,7 @@ func (v *view) out(x *onnx.Value) (*side, *onnx.Node) {
 	for {
 		uses := x.Uses()
 		if len(uses) != 1 || x.IsOutput() {
-			if len(uses) > 0 && !x.IsOutput() && sameQuantizers(uses) {
-				uses = uses[:1]
-			} else {
-				return nil, nil
-			}
+			return nil, nil
 		}
 		n := uses[0].Node
 		if q := linearOf(n, "QuantizeLinear"); q != nil && uses[0].Index == 0 {
@@ -236,16 +259,6 @@ func (v *view) sides(n *onnx.Node) (in, out *side) {
 func (v *view) before(release string) bool {
 	r := Rule{Since: release}
 	return v.release != "" && !r.holds(v.release)
-}
-
-// sameQuantizers reports whether all readers are quantizers with the same
-// parameters, which runtimes merge into one.
-func sameQuantizers(uses []onnx.Use) bool {
-	first := linearOf(uses[0].Node, "QuantizeLinear")
-	return first != nil && !slices.ContainsFunc(uses, func(u onnx.Use) bool {
-		q := linearOf(u.Node, "QuantizeLinear")
-		return q == nil || u.Index != 0 || !q.sameAs(first)
-	})
 }
 
 // passes reports whether ONNX Runtime moves Q and DQ through an operator that has

@@ -1,0 +1,111 @@
+package lint
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/daq-sr/daq/internal/testenv"
+)
+
+const shuffle = "r1 = Reshape (%s, s6)\n [t] t = Transpose <perm = [0,1,4,2,5,3]> (r1)\n [r2] r2 = Reshape (t, s4)"
+
+// openvinoCases: what the rule says, and what OpenVINO does with the graph.
+var openvinoCases = []struct {
+	name, rule string // empty: nothing is found
+	graph      text
+	error      bool
+	float      string // layer that is computed in float
+}{
+	{name: "as it should be", graph: text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "y", "uint8")},
+	{name: "without Q/DQ behind", graph: text{}.q("x", "a", "uint8").conv("a", "y", "int8")},
+	{name: "LeakyRelu between", graph: text{}.q("x", "a", "uint8").conv("a", "r", "int8").add("l = LeakyRelu (r)", "").q("l", "y", "uint8")},
+	{name: "float input", rule: "openvino-conv-float", graph: text{}.conv("x", "r", "int8").q("r", "y", "uint8"), float: "Convolution"},
+	{name: "float weights", rule: "openvino-conv-float", graph: text{}.q("x", "a", "uint8").add("[r] r = Conv (a, w)", "float[4,4,1,1] w = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16}").q("r", "y", "uint8"), float: "Convolution"},
+	{name: "uint8 weights", rule: "openvino-conv-float", graph: text{}.q("x", "a", "uint8").conv("a", "r", "uint8").q("r", "y", "uint8"), float: "Convolution"},
+	{name: "int4 weights", rule: "openvino-conv-float", graph: text{}.q("x", "a", "uint8").conv("a", "r", "int4").q("r", "y", "uint8"), float: "Convolution"},
+	{name: "16-bit input", rule: "openvino-conv-float", graph: text{}.q("x", "a", "uint16").conv("a", "r", "int8").q("r", "y", "uint16"), float: "Convolution"},
+	{name: "a scale for each channel", rule: "openvino-conv-float", graph: text{}.add(pair("x", "a", "uint8", 4)).conv("a", "r", "int8").q("r", "y", "uint8"), float: "Convolution"},
+	{name: "ConvTranspose, zero point 128", rule: "openvino-conv-float", graph: text{}.q("x", "a", "uint8").add(transposed, transposedWeights).q("r", "y", "uint8"), float: "Deconvolution"},
+	{name: "ConvTranspose, zero point 0", graph: text{}.q("x", "a", "int8").add(transposed, transposedWeights).q("r", "y", "int8")},
+	{name: "Concat with a scale for each channel", rule: "openvino-per-axis-concat", graph: text{}.add(pair("x", "a", "uint8", 4)).add("n = Neg (x)", "").add(pair("n", "b", "uint8", 4)).
+		add("[r] r = Concat <axis = 1> (a, b)", "").add(pair("r", "y", "uint8", 8)), error: true},
+	{name: "2-bit weights", rule: "type-int2", graph: text{opset: 25}.conv("x", "y", "int2"), error: true},
+	{name: "operators of com.microsoft", rule: "foreign-domain", graph: text{opset: 17, imports: `, "com.microsoft" : 1`}.
+		add("q = com.microsoft.QuantizeLinear (x, s, z)\n y = com.microsoft.DequantizeLinear (q, s, z)", "float s = {0.01}, uint16 z = {0}"), error: true},
+	{name: "PixelShuffle of 6 dimensions", rule: "openvino-pixel-shuffle-old",
+		graph: text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "b", "uint8").
+			add(fmt.Sprintf(shuffle, "b"), "int64[6] s6 = {1,1,2,2,8,8}, int64[4] s4 = {1,1,16,16}").q("r2", "y", "uint8")},
+	{name: "DepthToSpace", graph: text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "b", "uint8").add("d = DepthToSpace <blocksize = 2> (b)", "").q("d", "y", "uint8")},
+}
+
+const transposed = "w = DequantizeLinear (k, t)\n [r] r = ConvTranspose (a, w)"
+const transposedWeights = "int8[4,4,1,1] k = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16}, float t = {0.05}"
+
+func TestOpenVINORules(t *testing.T) {
+	o := Options{Target: ortTarget(t, "openvino")}
+	for _, c := range openvinoCases {
+		m := parse(t, c.graph.String())
+		if c.rule != "" {
+			if got := found(t, m, o, c.rule); len(got) == 0 {
+				t.Errorf("%s: %s found at %q", c.name, c.rule, got)
+			}
+			continue
+		}
+		r, err := Run(context.Background(), m, o)
+		if err != nil || len(r.Findings) > 0 {
+			t.Errorf("%s: %+v (%v)", c.name, r.Findings, err)
+		}
+	}
+}
+
+func TestInteropOpenVINORules(t *testing.T) {
+	python := filepath.Join(testenv.Root(), ".venv-peers", "bin", "python")
+	if !runs(python, "openvino") {
+		t.Skip("no OpenVINO: make runtimes")
+	}
+	dir := t.TempDir()
+	args := []string{filepath.Join("testdata", "ov.py")}
+	for i, c := range openvinoCases {
+		path := filepath.Join(dir, fmt.Sprint(i, ".onnx"))
+		if err := parse(t, c.graph.String()).Save(path); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, path)
+	}
+	out, err := exec.Command(python, args...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var result struct {
+		Version string `json:"version"`
+		Models  []struct {
+			Error  string                             `json:"error"`
+			Layers []struct{ Type, Precision string } `json:"layers"`
+		} `json:"models"`
+	}
+	if err := json.Unmarshal(out, &result); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range openvinoCases {
+		m := result.Models[i]
+		if (m.Error != "") != c.error {
+			t.Errorf("%s: error %q", c.name, m.Error)
+		}
+		float := []string{}
+		for _, l := range m.Layers {
+			if slices.Contains([]string{"Convolution", "Deconvolution", "Transpose"}, l.Type) && l.Precision == "f32" {
+				float = append(float, l.Type)
+			}
+		}
+		if strings.Join(float, " ") != c.float {
+			t.Errorf("%s: in float %v, want %q: %v", c.name, float, c.float, m.Layers)
+		}
+	}
+	t.Logf("%d graphs in OpenVINO %s", len(openvinoCases), result.Version)
+}
