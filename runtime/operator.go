@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/daq-sr/daq/onnx"
@@ -44,11 +45,16 @@ func add(op string, o operator) {
 
 // lookup finds the definition of a node's operator in an opset version.
 func lookup(n *onnx.Node, opset int64) (operator, bool) {
-	if n.Domain != "" && n.Domain != "ai.onnx" {
+	name := n.Op
+	switch n.Domain {
+	case "", "ai.onnx":
+	case Domain:
+		name = Domain + "." + name
+	default:
 		return operator{}, false
 	}
 	var found operator
-	for _, o := range registry[n.Op] {
+	for _, o := range registry[name] {
 		if o.since <= opset {
 			found = o
 		}
@@ -56,11 +62,17 @@ func lookup(n *onnx.Node, opset int64) (operator, bool) {
 	return found, found.prepare != nil
 }
 
-// Operators returns the names of the operators the runtime has.
+// Domain is that of operators which only this runtime has, for graphs that are
+// made to be run at once: package tile's.
+const Domain = "daq.runtime"
+
+// Operators returns the names of the ONNX operators the runtime has.
 func Operators() []string {
 	var names []string
 	for name := range registry {
-		names = append(names, name)
+		if !strings.HasPrefix(name, Domain) {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return names

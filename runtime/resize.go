@@ -11,7 +11,15 @@ import (
 func init() {
 	register("Resize", 10, resize)
 	register("Upsample", 7, resize)
+	register(Domain+".Resize", 1, resize)
 }
+
+// ResizeWindow is the operator daq.runtime.Resize on a part of a picture: inputs
+// and attributes of Resize (opset 13), for the sizes of the whole, and as input 4
+// an int64[2,4] that says for height and width: the size of the whole input, where
+// the part begins in it, where the output begins in the whole output, and its
+// size.
+const ResizeWindow = "Resize"
 
 // resize interpolates every dimension whose size changes, one after the other
 // (ONNX operator Resize). Linear and cubic weights are separable, so that is
@@ -24,7 +32,7 @@ func resize(s *site) (kernel, error) {
 		extrapolation: s.Float("extrapolation_value", 0), axes: s.ints("axes"), policy: s.Str("keep_aspect_ratio_policy", "stretch"),
 	}
 	roiAt, scalesAt, sizesAt := 1, 2, 3
-	if s.opset < 11 || s.Op == "Upsample" {
+	if s.Domain != Domain && (s.opset < 11 || s.Op == "Upsample") {
 		// Upsample and the first Resize: asymmetric coordinates, rounded down.
 		r.transform, r.nearest, roiAt, scalesAt, sizesAt = "asymmetric", "floor", -1, 1, -1
 		if r.mode == "bilinear" {
@@ -66,7 +74,13 @@ func resize(s *site) (kernel, error) {
 			}
 			roi = f.Data.([]float64)
 		}
-		return r.run(c, in, scales, sizes, roi)
+		var part []int
+		if s.Domain == Domain {
+			if part, err = c.ints(4); err != nil || len(part) != 8 || len(in.Shape) != 4 {
+				return fmt.Errorf("the part of %s is given by %d numbers, want 8: %w", in, len(part), err)
+			}
+		}
+		return r.run(c, in, scales, sizes, roi, part)
 	}, nil
 }
 
@@ -78,11 +92,21 @@ type resizer struct {
 	axes                             []int
 }
 
-// dimension is the resizing of one dimension.
+// dimension is the resizing of one dimension. have elements of the input, from
+// first on, become count elements of the output, from start on: all of them,
+// except in ResizeWindow.
 type dimension struct {
-	in, out    int
-	scale      float64
-	begin, end float64 // region of interest, in parts of the input
+	in, out      int
+	scale        float64
+	begin, end   float64 // region of interest, in parts of the input
+	first, have  int
+	start, count int
+}
+
+// index returns where element i of the whole input is; beyond its ends the last
+// ones count.
+func (d dimension) index(i int) int {
+	return min(max(min(max(i, 0), d.in-1)-d.first, 0), d.have-1)
 }
 
 // dimensions works out the sizes and scales.
@@ -141,22 +165,44 @@ func (r resizer) dimensions(in *Tensor, scales []float32, sizes []int, roi []flo
 			dims[at].out = int(math.Floor(float64(dims[at].in)*common + 0.5))
 		}
 	}
-	for _, d := range dims {
+	for i := range dims {
+		d := &dims[i]
 		if d.in == 0 && d.out > 0 {
 			return nil, fmt.Errorf("%s has an empty dimension", in)
+		}
+		d.have, d.count = d.in, d.out
+	}
+	return dims, nil
+}
+
+// partial works out the dimensions of a part of the input (ResizeWindow).
+func (r resizer) partial(in *Tensor, scales []float32, sizes []int, part []int) ([]dimension, error) {
+	whole := &Tensor{Type: in.Type, Shape: []int{in.Shape[0], in.Shape[1], part[0], part[4]}}
+	dims, err := r.dimensions(whole, scales, sizes, nil)
+	if err != nil {
+		return nil, err
+	}
+	for axis := range 2 {
+		d, p := &dims[2+axis], part[4*axis:]
+		d.first, d.start, d.count, d.have = p[1], p[2], p[3], in.Shape[2+axis]
+		if d.first < 0 || d.start < 0 || d.count < 0 || d.have < 1 || d.start+d.count > d.out {
+			return nil, fmt.Errorf("part %v does not fit %s", part, in)
 		}
 	}
 	return dims, nil
 }
 
-func (r resizer) run(c *call, in *Tensor, scales []float32, sizes []int, roi []float64) error {
+func (r resizer) run(c *call, in *Tensor, scales []float32, sizes []int, roi []float64, part []int) error {
 	dims, err := r.dimensions(in, scales, sizes, roi)
+	if part != nil {
+		dims, err = r.partial(in, scales, sizes, part)
+	}
 	if err != nil {
 		return err
 	}
 	shape := make([]int, len(dims))
 	for i, d := range dims {
-		shape[i] = d.out
+		shape[i] = d.count
 	}
 	// Reserved before anything is computed, so that an absurd size ends here.
 	out, err := c.new(0, in.Type, shape)
@@ -166,10 +212,10 @@ func (r resizer) run(c *call, in *Tensor, scales []float32, sizes []int, roi []f
 	if r.mode == "nearest" {
 		table := make([][]int, len(dims))
 		for i, d := range dims {
-			table[i] = make([]int, d.out)
+			table[i] = make([]int, d.count)
 			for x := range table[i] {
-				at, outside := r.source(d, x)
-				table[i][x] = r.nearestIndex(at, d.in)
+				at, outside := r.source(d, d.start+x)
+				table[i][x] = d.index(r.nearestIndex(at, d.in))
 				if outside {
 					table[i][x] = -1
 				}
@@ -293,10 +339,10 @@ func (r resizer) taps(d dimension) taps {
 	if r.antialias && stretch > 1 {
 		n += 2
 	}
-	t := taps{n: n, index: make([]int, n*d.out), weight: make([]float32, n*d.out), outside: make([]bool, d.out)}
+	t := taps{n: n, index: make([]int, n*d.count), weight: make([]float32, n*d.count), outside: make([]bool, d.count)}
 	weights := make([]float64, n)
-	for x := range d.out {
-		at, outside := r.source(d, x)
+	for x := range d.count {
+		at, outside := r.source(d, d.start+x)
 		t.outside[x] = outside
 		base := int(math.Floor(at)) - n/2 + 1
 		var sum float64
@@ -307,7 +353,7 @@ func (r resizer) taps(d dimension) taps {
 				weights[k] = 0
 			}
 			sum += weights[k]
-			t.index[x*n+k] = min(max(i, 0), d.in-1)
+			t.index[x*n+k] = d.index(i)
 		}
 		for k, w := range weights {
 			if sum != 0 {
@@ -340,7 +386,7 @@ func (r resizer) interpolate(c *call, dst, src *Tensor, dims []dimension) error 
 	tables := make([]taps, len(dims))
 	var active []int
 	for i, d := range slices.Backward(dims) {
-		if d.in != d.out || d.scale != 1 || r.transform == "tf_crop_and_resize" {
+		if d.in != d.out || d.scale != 1 || d.have != d.count || r.transform == "tf_crop_and_resize" {
 			tables[i] = r.taps(d)
 			active = append(active, i)
 		}
@@ -350,7 +396,7 @@ func (r resizer) interpolate(c *call, dst, src *Tensor, dims []dimension) error 
 		next := dst
 		if k < len(active)-1 {
 			shape := slices.Clone(cur.Shape)
-			shape[axis] = dims[axis].out
+			shape[axis] = dims[axis].count
 			t, err := c.scratch(onnx.Float, shape...)
 			if err != nil {
 				return err
@@ -384,11 +430,11 @@ func (r resizer) interpolate(c *call, dst, src *Tensor, dims []dimension) error 
 
 // applyTaps resizes one dimension; inner is the product of those behind it.
 func (c *call) applyTaps(dst, src []float32, t taps, d dimension, inner int) error {
-	lines := len(dst) / (d.out * inner)
+	lines := len(dst) / (d.count * inner)
 	if inner == 1 {
-		return c.parallel(lines, grain/(d.out*t.n), func(lo, hi int) {
+		return c.parallel(lines, grain/(d.count*t.n), func(lo, hi int) {
 			for l := lo; l < hi; l++ {
-				in, out := src[l*d.in:(l+1)*d.in], dst[l*d.out:(l+1)*d.out]
+				in, out := src[l*d.have:(l+1)*d.have], dst[l*d.count:(l+1)*d.count]
 				for x := range out {
 					var sum float32
 					index, weight := t.index[x*t.n:(x+1)*t.n], t.weight[x*t.n:(x+1)*t.n]
@@ -400,9 +446,9 @@ func (c *call) applyTaps(dst, src []float32, t taps, d dimension, inner int) err
 			}
 		})
 	}
-	return c.parallel(lines*d.out, grain/(inner*t.n), func(lo, hi int) {
+	return c.parallel(lines*d.count, grain/(inner*t.n), func(lo, hi int) {
 		for row := lo; row < hi; row++ {
-			l, x := row/d.out, row%d.out
+			l, x := row/d.count, row%d.count
 			out := dst[row*inner : (row+1)*inner]
 			clear(out)
 			for k := range t.n {
@@ -410,7 +456,7 @@ func (c *call) applyTaps(dst, src []float32, t taps, d dimension, inner int) err
 				if w == 0 {
 					continue
 				}
-				in := src[(l*d.in+t.index[x*t.n+k])*inner:][:inner]
+				in := src[(l*d.have+t.index[x*t.n+k])*inner:][:inner]
 				for i, v := range in {
 					out[i] += float32(w * v)
 				}
