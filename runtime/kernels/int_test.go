@@ -1,0 +1,230 @@
+package kernels
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+type intCase struct {
+	in, out, kernel, h, w int
+	levels                []int // taken in turn by the channels
+	relu                  bool
+}
+
+func (c intCase) String() string {
+	return fmt.Sprintf("%d-%d_k%d_%dx%d_levels%v_relu%v", c.in, c.out, c.kernel, c.h, c.w, c.levels, c.relu)
+}
+
+func (c intCase) shape() ConvShape { return square(c.in, c.out, 1, c.kernel, 1, 1, c.kernel/2) }
+
+var intCases = []intCase{
+	{64, 64, 3, 17, 43, []int{16}, false},
+	{64, 64, 3, 60, 8, []int{4}, true},
+	{16, 16, 3, 1, 1, []int{2}, false},
+	{3, 5, 3, 1, 9, []int{256}, false},
+	{7, 70, 3, 6, 2, []int{8, 16, 4}, false},
+	{130, 24, 3, 13, 50, []int{256, 3}, false},
+	{192, 64, 3, 9, 11, []int{256}, true},
+	{33, 130, 3, 5, 5, []int{64}, false},
+	{64, 64, 1, 10, 11, []int{16}, false},
+	{256, 64, 1, 7, 29, []int{256}, false},
+	{640, 20, 1, 3, 5, []int{4, 16}, true},
+	{5, 3, 1, 1, 1, []int{2}, false},
+}
+
+// intInputs makes an image, blocked, and windows over its channels; values reach
+// a little beyond the windows. Lanes beyond the channels are NaN.
+func intInputs(r *rand.Rand, c intCase) (blocked []float32, win Windows, levels []int, dequantized []float32) {
+	size := c.h * c.w
+	blocked = make([]float32, BlockedLen(1, c.in, size))
+	fill(blocked, float32(math.NaN()))
+	dequantized = make([]float32, c.in*size)
+	for ch := range c.in {
+		l := c.levels[ch%len(c.levels)]
+		spread := float32(math.Exp(0.7 * r.NormFloat64()))
+		scale, offset := spread*5/float32(l), spread*float32(r.NormFloat64()*3-2.5)
+		levels, win.Scale, win.Offset = append(levels, l), append(win.Scale, scale), append(win.Offset, offset)
+		for p := range size {
+			code := r.IntN(l)
+			x := offset + (float32(code)+0.9*(r.Float32()-0.5))*scale // away from ties
+			if r.IntN(8) == 0 {                                       // beyond the window
+				if code = 0; r.IntN(2) == 0 {
+					code = l - 1
+				}
+				x = offset + (float32(code)+float32(code*2/l*2-1)*3*r.Float32())*scale
+			}
+			blocked[(ch/Lanes*size+p)*Lanes+ch%Lanes] = x
+			dequantized[ch*size+p] = float32(code)*scale + offset
+		}
+	}
+	return blocked, win, levels, dequantized
+}
+
+// checkInt compares an integer convolution with the definition on dequantized
+// inputs and returns the largest difference over the largest output.
+func checkInt(t testing.TB, seed uint64, c intCase, threads int) float64 {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 1))
+	src, win, levels, dequantized := intInputs(r, c)
+	weights, bias := make([]float32, c.out*c.in*c.kernel*c.kernel), make([]float32, c.out)
+	for i := range weights {
+		weights[i] = float32(r.NormFloat64() * 0.05)
+	}
+	for i := range bias {
+		bias[i] = float32(r.NormFloat64())
+	}
+	conv, err := NewIntConv(c.shape(), weights, bias, levels, c.relu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := NewWorkers(threads)
+	var f Folded
+	if err := conv.Fold(context.Background(), w, &f, win); err != nil {
+		t.Fatal(err)
+	}
+	size := c.h * c.w
+	all, dst := guarded(BlockedLen(1, c.out, size))
+	if err := conv.Run(context.Background(), w, dst, src, &f, 0, c.h, c.w, nil); err != nil {
+		t.Fatal(err)
+	}
+	checkGuard(t.(*testing.T), all)
+	want := referenceConv(c.shape(), weights, bias, dequantized, 1, c.h, c.w)
+	worst, most := 0.0, 0.0
+	for i, v := range want {
+		most = max(most, math.Abs(v))
+		if c.relu {
+			v = max(v, 0)
+		}
+		o, p := i/size, i%size
+		worst = max(worst, math.Abs(v-float64(dst[(o/Lanes*size+p)*Lanes+o%Lanes])))
+	}
+	return worst / most
+}
+
+// Bound of the difference to float arithmetic on the same codes, over the largest
+// output: that of rounding the folded weights.
+const intBound = 1e-3
+
+func TestIntConv(t *testing.T) {
+	eachIntLevel(t, func(t *testing.T) {
+		for i, c := range intCases {
+			t.Run(c.String(), func(t *testing.T) {
+				e := checkInt(t, uint64(i), c, 1+i%3)
+				t.Logf("error %.1e", e)
+				if !(e < intBound) {
+					t.Errorf("error %.1e of the largest output, want below %.0e", e, intBound)
+				}
+			})
+		}
+	})
+}
+
+// TestIntConvThreads: the same bytes whatever the number of threads.
+func TestIntConvThreads(t *testing.T) {
+	c := intCase{70, 40, 3, 33, 61, []int{16}, false}
+	r := rand.New(rand.NewPCG(7, 7))
+	src, win, levels, _ := intInputs(r, c)
+	conv, err := NewIntConv(c.shape(), random(r, c.out*c.in*9), nil, levels, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(threads int) []float32 {
+		w, dst := NewWorkers(threads), make([]float32, BlockedLen(1, c.out, c.h*c.w))
+		var f Folded
+		if err := conv.Fold(context.Background(), w, &f, win); err != nil {
+			t.Fatal(err)
+		}
+		if err := conv.Run(context.Background(), w, dst, src, &f, 0, c.h, c.w, nil); err != nil {
+			t.Fatal(err)
+		}
+		return dst
+	}
+	if !slices.Equal(run(1), run(5)) {
+		t.Error("5 threads give another result than one")
+	}
+}
+
+func TestIntConvRefuses(t *testing.T) {
+	weights := make([]float32, 4*4*25)
+	for _, c := range []struct {
+		shape  ConvShape
+		levels []int
+	}{
+		{square(4, 4, 1, 5, 1, 1, 2), []int{4, 4, 4, 4}},
+		{square(4, 4, 1, 3, 2, 1, 1), []int{4, 4, 4, 4}},
+		{square(4, 4, 1, 3, 1, 1, 0), []int{4, 4, 4, 4}},
+		{square(4, 4, 1, 1, 1, 1, 0), []int{4, 4, 4}},
+		{square(4, 4, 1, 1, 1, 1, 0), []int{4, 4, 4, 1}},
+		{square(4, 4, 1, 1, 1, 1, 0), []int{4, 4, 4, 257}},
+	} {
+		n := c.shape.In * c.shape.Out * c.shape.Kernel[0] * c.shape.Kernel[1]
+		if _, err := NewIntConv(c.shape, weights[:n], nil, c.levels, false); err == nil {
+			t.Errorf("%v with levels %v: no error", c.shape, c.levels)
+		}
+	}
+}
+
+// FuzzIntConv holds every variant against the definition over odd sizes.
+func FuzzIntConv(f *testing.F) {
+	f.Add(uint64(1), uint16(64), uint16(64), uint8(7), uint8(9), uint8(2), uint8(8), true, false)
+	f.Add(uint64(2), uint16(17), uint16(33), uint8(5), uint8(1), uint8(1), uint8(1), false, true)
+	f.Add(uint64(3), uint16(150), uint16(3), uint8(4), uint8(66), uint8(8), uint8(3), true, true)
+	f.Fuzz(func(t *testing.T, seed uint64, in, out uint16, h, w, bits, others uint8, winograd, relu bool) {
+		c := intCase{1 + int(in)%200, 1 + int(out)%100, 1, 1 + int(h)%40, 1 + int(w)%80, []int{2 << (bits % 8), 2 << (others % 8)}, relu}
+		if winograd {
+			c.kernel = 3
+		}
+		eachIntLevel(t, func(t *testing.T) {
+			if e := checkInt(t, seed, c, 1+int(seed%3)); !(e < 2*intBound) {
+				t.Errorf("%v: error %.1e of the largest output", c, e)
+			}
+		})
+	})
+}
+
+func TestChannelMoments(t *testing.T) {
+	eachIntLevel(t, func(t *testing.T) {
+		for _, c := range []struct{ channels, size int }{{1, 1}, {16, 100}, {37, 5000}} {
+			r := rand.New(rand.NewPCG(1, uint64(c.size)))
+			src := make([]float32, BlockedLen(1, c.channels, c.size))
+			fill(src, float32(math.NaN()))
+			floor, want := make([]float32, c.channels), make([]Moments, c.channels)
+			for ch := range floor {
+				shift := float32(0)
+				if floor[ch] = float32(math.Inf(-1)); ch%2 == 0 {
+					floor[ch] = 0
+				} else {
+					shift = 30 // deviations
+				}
+				var values []float64
+				for p := range c.size {
+					v := max(float32(r.NormFloat64())+shift, floor[ch])
+					src[(ch/Lanes*c.size+p)*Lanes+ch%Lanes] = v
+					if v > floor[ch] {
+						values = append(values, float64(v))
+						want[ch].Mean += float64(v)
+					}
+				}
+				want[ch].Count = float64(len(values))
+				want[ch].Mean /= max(want[ch].Count, 1)
+				for _, v := range values {
+					want[ch].Squares += (v - want[ch].Mean) * (v - want[ch].Mean)
+				}
+			}
+			got := make([]Moments, c.channels)
+			if err := ChannelMoments(context.Background(), NewWorkers(2), got, src, c.size, floor); err != nil {
+				t.Fatal(err)
+			}
+			for ch, w := range want {
+				g := got[ch]
+				if g.Count != w.Count || math.Abs(g.Mean-w.Mean) > 1e-6*(1+w.Mean) || math.Abs(g.Squares-w.Squares) > 2e-5*w.Squares {
+					t.Errorf("%d pixels, channel %d: %v, want %v", c.size, ch, g, w)
+				}
+			}
+		}
+	})
+}
