@@ -27,6 +27,7 @@ func Collect(ctx context.Context, n *Network, profile *Profile, images *Dataset,
 		source := Source{Name: name, Digest: Digest(m)}
 		if !profile.has(source) {
 			one := NewProfile(profile.Model, profile.InputRange)
+			one.Static = profile.Static
 			if err := one.AddImage(source); err != nil {
 				return err
 			}

@@ -26,6 +26,7 @@ import (
 // Profiles of disjoint sets merge into the very bytes of one run.
 type Profile struct {
 	Model      string   // digest of the network, hexadecimal
+	Static     bool     // histograms are of the values themselves, not normalised for each image
 	InputRange float32  // the value of white at the network's input: 1 or 255
 	Images     []Source // sorted
 	Tensors    map[string]*TensorStats
@@ -90,6 +91,7 @@ func (p *Profile) Tensor(name string, d quant.Distribution, channels int) (*Tens
 	t, ok := p.Tensors[name]
 	if !ok {
 		t = NewTensorStats(d, channels)
+		t.static = p.Static
 		p.Tensors[name] = t
 	}
 	if t.Distribution != d || len(t.Channels) != channels {
@@ -125,6 +127,8 @@ func (p *Profile) Merge(q *Profile) error {
 	switch {
 	case p.Model != q.Model:
 		return fmt.Errorf("cannot merge profiles of different networks (%.12s, %.12s)", p.Model, q.Model)
+	case p.Static != q.Static:
+		return fmt.Errorf("cannot merge profiles for dynamic and for static quantization")
 	case p.InputRange != q.InputRange:
 		return fmt.Errorf("cannot merge profiles of input range %v and %v", p.InputRange, q.InputRange)
 	}
@@ -174,6 +178,7 @@ type profileHeader struct {
 	Format     string   `json:"format"`
 	Version    int      `json:"version"`
 	Model      string   `json:"model"`
+	Static     bool     `json:"static,omitempty"`
 	InputRange float32  `json:"input_range"`
 	Tensors    int      `json:"tensors"`
 	Images     []Source `json:"images"`
@@ -193,7 +198,7 @@ func (p *Profile) Write(w io.Writer) error {
 	z := gzip.NewWriter(w)
 	enc := json.NewEncoder(z)
 	enc.SetEscapeHTML(false)
-	header := profileHeader{"daq profile", profileVersion, p.Model, p.InputRange, len(p.Tensors), p.Images}
+	header := profileHeader{"daq profile", profileVersion, p.Model, p.Static, p.InputRange, len(p.Tensors), p.Images}
 	if err := enc.Encode(header); err != nil {
 		return err
 	}
@@ -265,7 +270,7 @@ func Read(r io.Reader) (*Profile, error) {
 		return nil, fmt.Errorf("format %.20q version %d: want \"daq profile\" version %d", h.Format, h.Version, profileVersion)
 	}
 	p := NewProfile(h.Model, h.InputRange)
-	p.Images = h.Images
+	p.Images, p.Static = h.Images, h.Static
 	for i := range h.Tensors {
 		t := profileTensor{TensorStats: new(TensorStats)}
 		if err := next(&t); err != nil {

@@ -23,6 +23,8 @@ type TensorStats struct {
 	// same: a Concat of both kinds. Empty when none does.
 	PostReLU []bool         `json:"post_relu,omitempty"`
 	Channels []ChannelStats `json:"channels"`
+
+	static bool
 }
 
 // ChannelStats holds the statistics of one channel over all images.
@@ -44,9 +46,13 @@ type ChannelStats struct {
 	MaxStd    float64 `json:"max_std"`
 
 	// Z counts (x-mean)/std (Signed, all finite values) or x/std (PostReLU) with
-	// mean and std of the image.
+	// mean and std of the image; in a profile for static quantization x*ValueScale.
 	Z Histogram `json:"z"`
 }
+
+// ValueScale is the factor of the values that static profiles count: the bins of a
+// Histogram are even below 1 and logarithmic above.
+const ValueScale = 64
 
 // Moments are the count, mean and spread of values over all images.
 type Moments struct {
@@ -134,7 +140,7 @@ func (t *TensorStats) Observe(x []float32, hw int) error {
 	for w := range workers {
 		wg.Go(func() {
 			for c := w; c < len(t.Channels); c += workers {
-				t.Channels[c].observe(t.Of(c), x[c*hw:(c+1)*hw])
+				t.Channels[c].observe(t.Of(c), x[c*hw:(c+1)*hw], t.static)
 			}
 		})
 	}
@@ -155,7 +161,7 @@ type imageMoments struct {
 
 func (p imageMoments) variance() float64 { return p.m2 / float64(max(p.count, 1)) }
 
-func (s *ChannelStats) observe(d quant.Distribution, x []float32) {
+func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
 	// Signs are as good as random, so these loops do not branch on them.
 	var all, positive imageMoments
 	var sum, positiveSum float64
@@ -219,6 +225,10 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32) {
 		s.MinStd, s.MaxStd = std, std
 	}
 	s.MinStd, s.MaxStd = min(s.MinStd, std), max(s.MaxStd, std)
+	if static && all.count > 0 {
+		s.Z.add(x, 0, ValueScale, lowest, highest, zeros)
+		return
+	}
 	// A spread of float rounding only: a constant channel, or a single value.
 	if std <= 1e-7*max(math.Abs(float64(lowest)), math.Abs(float64(highest))) || all.count == 0 {
 		s.Flat++

@@ -25,15 +25,14 @@ func Calibrate(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quan
 	if err != nil {
 		return nil, err
 	}
-	profile, _, err := calibrate(ctx, simple, digest(m), convs, images, o)
+	profile, _, err := calibrate(ctx, simple, digest(m), passes.Tensors(convs), false, images, o)
 	return profile, err
 }
 
-func calibrate(ctx context.Context, simple *onnx.Model, model string, convs []*onnx.Node, images *calib.Dataset, o QuantizeOptions) (*calib.Profile, *calib.Network, error) {
+func calibrate(ctx context.Context, simple *onnx.Model, model string, tensors []string, static bool, images *calib.Dataset, o QuantizeOptions) (*calib.Profile, *calib.Network, error) {
 	if images == nil && o.Profile == nil {
 		return nil, nil, fmt.Errorf("calibration needs pictures: give a folder with --calib, or choose --step paper")
 	}
-	tensors := passes.Tensors(convs)
 	if o.Profile != nil && o.Input.Range == 0 {
 		o.Input.Range = o.Profile.InputRange
 	}
@@ -46,6 +45,7 @@ func calibrate(ctx context.Context, simple *onnx.Model, model string, convs []*o
 		distributions[name] = passes.Distributions(simple.Graph.Value(name))
 	}
 	profile := calib.NewProfile(model, network.Range)
+	profile.Static = static
 	if o.Profile != nil {
 		if err := profile.Merge(o.Profile); err != nil {
 			return nil, nil, fmt.Errorf("the profile does not fit: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 )
 
@@ -17,6 +18,8 @@ const (
 	metaVersion    = "daq.version"
 	metaSource     = "daq.source_sha256"
 	metaMethod     = "daq.method"
+	metaMode       = "daq.mode"
+	metaTarget     = "daq.target"
 	metaRule       = "daq.step"
 	metaWeights    = "daq.weight_bits"
 	metaActivation = "daq.activation_bits"
@@ -30,7 +33,12 @@ const (
 func describe(m *onnx.Model, q *Quantized) {
 	m.SetMeta(metaVersion, Version)
 	m.SetMeta(metaSource, q.Source)
-	m.SetMeta(metaMethod, "dynamic DAQ, arXiv 2012.11230")
+	m.SetMeta(metaMethod, "DAQ, arXiv 2012.11230")
+	m.SetMeta(metaMode, string(target.Dynamic))
+	if q.Plan.Mode == target.Static {
+		m.SetMeta(metaMode, string(target.Static))
+		m.SetMeta(metaTarget, q.Plan.Target)
+	}
 	m.SetMeta(metaRule, string(q.Plan.Rule))
 	m.SetMeta(metaConvs, strconv.Itoa(q.Done.Convolutions))
 	var weights, activations []int

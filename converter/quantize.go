@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 	"github.com/daq-sr/daq/runtime"
@@ -13,6 +14,8 @@ import (
 // QuantizeOptions are the choices of Quantize.
 type QuantizeOptions struct {
 	passes.Settings
+	Mode     target.Mode    // dynamic or static; the target's when empty
+	Target   string         // name of a target; portable or, static, onnxruntime when empty
 	Plan     *passes.Plan   // obeyed instead of Settings when given
 	Profile  *calib.Profile // statistics that are there already: the network is not run over their pictures again
 	Budget   Budget         // bits on average, where they are to differ by channel and layer
@@ -41,6 +44,10 @@ type Quantized struct {
 // when a plan is given, which is then obeyed without rounding for pictures, or when
 // the rule needs no calibration.
 func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*Quantized, error) {
+	t, mode, err := o.Form()
+	if err != nil {
+		return nil, err
+	}
 	simple, err := Simplify(ctx, m)
 	if err != nil {
 		return nil, err
@@ -48,6 +55,12 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 	result := &Quantized{Model: simple, Source: digest(m), Plan: o.Plan}
 	if p := o.Plan; p != nil && p.Model != "" && p.Model != result.Source {
 		return nil, fmt.Errorf("the plan was made for another network (%.12s, this is %.12s): make one from this network, or take its \"model\" line out", p.Model, result.Source)
+	}
+	if mode == target.Static {
+		if err := result.quantizeStatic(ctx, images, t, o); err != nil {
+			return nil, err
+		}
+		return result, result.finish(ctx, images, o)
 	}
 	if o.Plan == nil {
 		if err := result.plan(ctx, images, o); err != nil {
@@ -72,14 +85,20 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 	if result.Done, err = passes.Quantize(simple, result.Plan, rounding, o.Opset); err != nil {
 		return nil, err
 	}
-	describe(simple, result)
-	if images != nil && result.Plan.Rule == passes.Calibrated {
-		if result.Drop, err = result.drop(ctx, simple, images, o); err != nil {
-			return nil, err
+	return result, result.finish(ctx, images, o)
+}
+
+// finish writes into the model how it was made and measures what that costs on the
+// calibration pictures.
+func (q *Quantized) finish(ctx context.Context, images *calib.Dataset, o QuantizeOptions) (err error) {
+	describe(q.Model, q)
+	if images != nil && q.Plan.Rule == passes.Calibrated {
+		if q.Drop, err = q.drop(ctx, q.Model, images, o); err != nil {
+			return err
 		}
 	}
 	o.Progress.report("quantize", 1, 1)
-	return result, nil
+	return nil
 }
 
 func (o *QuantizeOptions) inputOf(p *passes.Plan) calib.Input {
@@ -97,7 +116,7 @@ func (q *Quantized) plan(ctx context.Context, images *calib.Dataset, o QuantizeO
 		return err
 	}
 	if o.Rule == passes.Calibrated {
-		q.Profile, q.Network, err = calibrate(ctx, q.Model, q.Source, convs, images, o)
+		q.Profile, q.Network, err = calibrate(ctx, q.Model, q.Source, passes.Tensors(convs), false, images, o)
 	} else {
 		q.Network, err = Open(ctx, q.Model, o.Input, runtime.Options{Threads: o.Threads})
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 )
 
@@ -17,11 +18,14 @@ import (
 // given back, it is obeyed.
 type Plan struct {
 	Format      string           `json:"format"`
-	Model       string           `json:"model,omitempty"` // SHA-256 of the float file it was made for
+	Model       string           `json:"model,omitempty"`  // SHA-256 of the float file it was made for
+	Mode        target.Mode      `json:"mode,omitempty"`   // dynamic when empty
+	Target      string           `json:"target,omitempty"` // that a static plan is for
 	Rule        Rule             `json:"rule"`
 	SigmaBits   int              `json:"sigma_bits,omitempty"` // bits of sigma across channels ("qq"), 0 for float
 	InputRange  float32          `json:"input_range,omitempty"`
 	Images      int              `json:"calibration_images,omitempty"` // pictures the steps were chosen on
+	Folds       []FoldPlan       `json:"folds,omitempty"`              // factors of channels, static plans
 	Activations []ActivationPlan `json:"activations"`
 	Weights     []WeightPlan     `json:"weights"`
 }
@@ -32,13 +36,16 @@ const PlanFormat = "daq plan 1"
 // ActivationPlan quantizes one tensor where some convolutions read it.
 type ActivationPlan struct {
 	Tensor       string    `json:"tensor"`
-	Readers      []string  `json:"readers"`                 // names of the convolutions
+	Readers      []string  `json:"readers,omitempty"`       // names of the convolutions; of a static plan: these alone, or all readers
 	PostReLU     bool      `json:"post_relu"`               // the window starts at zero
 	ReLUChannels []int     `json:"relu_channels,omitempty"` // where only these follow a ReLU: a Concat of both kinds
 	Bits         int       `json:"bits"`                    // 1 to 8
 	ChannelBits  []int     `json:"channel_bits,omitempty"`  // of each channel where they differ; bits is the most of them
 	Steps        []float32 `json:"steps,omitempty"`         // in units of sigma: one, or one for each channel; the rule's when empty
 	Starts       []float32 `json:"starts,omitempty"`        // lowest level of each step, in units of sigma from the mean; symmetric when empty
+	Scale        float32   `json:"scale,omitempty"`         // static: distance of two codes
+	ZeroPoint    int       `json:"zero_point,omitempty"`    // static: the code of 0
+	Symmetric    bool      `json:"symmetric,omitempty"`     // static: codes on both sides of 0, as many
 }
 
 // bitsOf returns the bit-width of a channel.
@@ -173,6 +180,15 @@ func Tensors(convs []*onnx.Node) []string {
 	return names
 }
 
+// weightLevels returns the number of codes of weights: a static plan has the
+// symmetric ones around zero.
+func (p *Plan) weightLevels(w *WeightPlan) int {
+	if p.Mode == target.Static {
+		return quant.Levels(w.Bits) - 1
+	}
+	return quant.Levels(w.Bits)
+}
+
 // JSON returns the plan as indented JSON, one entry of a list a line.
 func (p *Plan) JSON() ([]byte, error) {
 	var b bytes.Buffer
@@ -261,10 +277,23 @@ func (a *ActivationPlan) check(rule Rule) error {
 	if n := len(a.ChannelBits); n > 0 && (n != len(a.Steps) || slices.Max(a.ChannelBits) != a.Bits) {
 		return fmt.Errorf("channel_bits: want one for each of the %d steps, the most of them %d as bits says", len(a.Steps), a.Bits)
 	}
+	if a.Scale != 0 {
+		return a.checkStatic()
+	}
 	if len(a.Steps) == 0 && rule == Calibrated {
 		return fmt.Errorf("the calibrated rule needs steps: give them, or set the rule to paper")
 	}
 	return checkSteps(a.Steps)
+}
+
+func (a *ActivationPlan) checkStatic() error {
+	if len(a.Steps) > 0 || len(a.ChannelBits) > 0 {
+		return fmt.Errorf("it has a scale, which is static, and steps or channel_bits, which are dynamic: keep one")
+	}
+	if most := 1<<a.Bits - 1; a.ZeroPoint < -(most+1)/2 || a.ZeroPoint > most {
+		return fmt.Errorf("zero_point %d is no code of %d bits", a.ZeroPoint, a.Bits)
+	}
+	return quant.CheckStep(a.Scale)
 }
 
 func (w *WeightPlan) check() error {

@@ -42,7 +42,7 @@ type RoundOptions struct {
 func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tensor, o RoundOptions) (Rounding, error) {
 	r := &rounder{
 		g: m.Graph, opset: m.Opset(""), plan: p, workers: kernels.NewWorkers(o.Threads),
-		activations: map[string]*ActivationPlan{}, weights: map[string]*WeightPlan{},
+		activations: map[string]*ActivationPlan{}, static: map[string]*ActivationPlan{}, weights: map[string]*WeightPlan{},
 		values: map[*onnx.Value][]twin{}, consts: map[*onnx.Value]*runtime.Tensor{}, left: map[*onnx.Value]int{},
 		shared: map[*onnx.Value]*Rounded{}, done: Rounding{},
 	}
@@ -50,6 +50,9 @@ func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tens
 	for i, a := range p.Activations {
 		for _, name := range a.Readers {
 			r.activations[name] = &p.Activations[i]
+		}
+		if a.Scale > 0 && len(a.Readers) == 0 {
+			r.static[a.Tensor] = &p.Activations[i]
 		}
 	}
 	for i, w := range p.Weights {
@@ -68,7 +71,7 @@ func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tens
 	for _, in := range r.g.Inputs {
 		if in.Const == nil {
 			for _, x := range pictures {
-				r.values[in] = append(r.values[in], twin{x, x})
+				r.values[in] = append(r.values[in], twin{float: x, quantized: x})
 			}
 		}
 	}
@@ -97,7 +100,10 @@ func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tens
 
 // twin is a tensor of one picture in both networks: the same one where nothing
 // before it is quantized.
-type twin struct{ float, quantized *runtime.Tensor }
+type twin struct {
+	float, quantized *runtime.Tensor
+	clean            *runtime.Tensor // the quantized one before a static quantizer for all readers, nil without
+}
 
 type rounder struct {
 	g           *onnx.Graph
@@ -105,6 +111,7 @@ type rounder struct {
 	plan        *Plan
 	workers     *kernels.Workers
 	activations map[string]*ActivationPlan // by convolution
+	static      map[string]*ActivationPlan // by tensor
 	weights     map[string]*WeightPlan
 	values      map[*onnx.Value][]twin
 	consts      map[*onnx.Value]*runtime.Tensor
@@ -124,7 +131,7 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 			if err != nil {
 				return err
 			}
-			inputs[i] = []twin{{t, t}}
+			inputs[i] = []twin{{float: t, quantized: t}}
 		default:
 			inputs[i] = r.values[v]
 			pictures = len(inputs[i])
@@ -172,7 +179,12 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 		})
 	} else {
 		// From here on the inputs are those of the quantized convolution.
-		clean := inputs[0]
+		clean := slices.Clone(inputs[0])
+		for p, t := range clean {
+			if t.clean != nil {
+				clean[p].quantized = t.clean
+			}
+		}
 		inputs[0] = slices.Clone(inputs[0])
 		if activation != nil {
 			err = r.each(ctx, pictures, func(p int) error {
@@ -191,7 +203,7 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 			}
 			r.done[n.Label()] = rounded
 			float := inputs[1][0].float
-			inputs[1] = []twin{{float, r.dequantized(n, weights, rounded)}}
+			inputs[1] = []twin{{float: float, quantized: r.dequantized(n, weights, rounded)}}
 		}
 		err = r.each(ctx, pictures, func(p int) error {
 			if err := evaluate(p, true); err != nil {
@@ -205,6 +217,20 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 	}
 	if err != nil {
 		return err
+	}
+	for i, v := range n.Outputs {
+		if v == nil || r.static[v.Name] == nil {
+			continue
+		}
+		err := r.each(ctx, pictures, func(p int) (err error) {
+			t := &outputs[i][p]
+			t.clean = t.quantized
+			t.quantized, err = r.quantized(r.static[v.Name], t.quantized)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	for i, v := range n.Outputs {
 		if v != nil && r.left[v] > 0 {
@@ -276,6 +302,10 @@ func (r *rounder) quantized(a *ActivationPlan, x *runtime.Tensor) (*runtime.Tens
 
 // quantize writes what the quantizer gives for x [channels,H,W] into dst.
 func (a *ActivationPlan) quantize(dst, x []float32, channels int, rule Rule, sigmaBits int) {
+	if a.Scale > 0 {
+		a.quantizeStatic(dst, x)
+		return
+	}
 	d := slices.Repeat([]quant.Distribution{quant.Signed}, channels)
 	if a.PostReLU {
 		d = slices.Repeat([]quant.Distribution{quant.PostReLU}, channels)
@@ -385,7 +415,7 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 		}
 		meanX, meanY := gram.Mean()
 		for o := range layout.outputs {
-			window := quant.WeightWindow(out.scales[g*layout.outputs+o], quant.Levels(w.Bits))
+			window := quant.WeightWindow(out.scales[g*layout.outputs+o], r.plan.weightLevels(w))
 			for i := range layout.inputs {
 				meanY[o] -= float64(float64(window.Decode(out.codes[layout.index(g, o, i)])) * meanX[i])
 			}
@@ -398,7 +428,7 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 // roundGroup chooses codes and scales of group g: float weights that let less of
 // the inputs' quantization noise through first, then codes for these.
 func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, gram *calib.Gram, signal, noise []float64) error {
-	k, levels := l.inputs, quant.Levels(w.Bits)
+	k, levels := l.inputs, r.plan.weightLevels(w)
 	covariance, _ := gram.Covariance()
 	variance := 0.0
 	for i := range k {
@@ -511,7 +541,7 @@ func (r *rounder) dequantized(n *onnx.Node, w *WeightPlan, q *Rounded) *runtime.
 	data := make([]float32, len(q.codes))
 	for g := range l.groups {
 		for o := range l.outputs {
-			window := quant.WeightWindow(q.scales[g*l.outputs+o], quant.Levels(w.Bits))
+			window := quant.WeightWindow(q.scales[g*l.outputs+o], r.plan.weightLevels(w))
 			for i := range l.inputs {
 				at := l.index(g, o, i)
 				data[at] = window.Decode(q.codes[at])

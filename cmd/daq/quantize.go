@@ -16,6 +16,7 @@ import (
 	"github.com/daq-sr/daq/internal/atomicfile"
 	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/internal/report"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 )
@@ -25,6 +26,7 @@ type quantizeFlags struct {
 	layers         layerFlags
 	input          inputFlags
 	out            string
+	mode, target   string
 	bits           int
 	weightBits     int
 	activationBits int
@@ -66,7 +68,9 @@ that knows ONNX functions.`,
 	flags.SortFlags = false
 	flags.StringVarP(&f.out, "output", "o", "", "`file` to write")
 	f.calib.add(flags)
-	flags.IntVar(&f.bits, "bits", 4, "`number` of bits of weights and activations, 1 to 8")
+	flags.StringVar(&f.mode, "mode", "", "dynamic: every channel by its distribution in the picture at hand; or static: ranges from the pictures of --calib, as plain QuantizeLinear and DequantizeLinear, which runtimes execute in integers; the target's own when not given, else dynamic")
+	flags.StringVar(&f.target, "target", "", "runtime that OUT.onnx is for, which decides its form: "+strings.Join(target.Names(), ", ")+"; portable when not given, onnxruntime with --mode static")
+	flags.IntVar(&f.bits, "bits", 4, "`number` of bits of weights and activations, 1 to 8; in static mode 8 when not given")
 	flags.IntVar(&f.weightBits, "weight-bits", 4, "`number` of bits of weights alone")
 	flags.IntVar(&f.activationBits, "activation-bits", 4, "`number` of bits of activations alone")
 	flags.IntVar(&f.sigmaBits, "sigma-bits", 0, "`number` of bits of the deviation of each channel; 0 leaves it in float")
@@ -85,7 +89,7 @@ that knows ONNX functions.`,
 }
 
 // planned are the flags that a plan stands for.
-var planned = []string{"bits", "weight-bits", "activation-bits", "average-bits", "max-drop", "sigma-bits", "step", "layers", "include", "exclude"}
+var planned = []string{"mode", "target", "bits", "weight-bits", "activation-bits", "average-bits", "max-drop", "sigma-bits", "step", "layers", "include", "exclude"}
 
 // options checks the flags and returns what they mean.
 func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptions, err error) {
@@ -98,6 +102,10 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 				return o, usagef("--plan holds the choice of --%s: change it there, or leave --plan out", name)
 			}
 		}
+	}
+	o.Mode, o.Target = target.Mode(f.mode), f.target
+	if err := f.form(&o, flags); err != nil {
+		return o, err
 	}
 	if flags.Changed("bits") {
 		for _, name := range []string{"weight-bits", "activation-bits"} {
@@ -157,6 +165,38 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 		return o, usagef("--calib DIR is missing: give a folder of pictures, or choose --step paper, which needs none")
 	}
 	return o, nil
+}
+
+// form checks --mode and --target.
+func (f *quantizeFlags) form(o *converter.QuantizeOptions, flags *pflag.FlagSet) error {
+	if f.plan != "" {
+		return nil
+	}
+	_, mode, err := o.Form()
+	if err != nil {
+		return usagef("--%v", err)
+	}
+	if mode != target.Static {
+		return nil
+	}
+	if !flags.Changed("bits") {
+		f.bits = 8
+		if !flags.Changed("weight-bits") {
+			f.weightBits = 8
+		}
+		if !flags.Changed("activation-bits") {
+			f.activationBits = 8
+		}
+	}
+	for _, name := range []string{"sigma-bits", "average-bits", "max-drop"} {
+		if flags.Changed(name) {
+			return usagef("--%s is for dynamic quantization: leave it out, or choose --mode dynamic", name)
+		}
+	}
+	if f.step != string(passes.Calibrated) {
+		return usagef("--step %s is for dynamic quantization: leave it out, static scales come from the pictures of --calib", f.step)
+	}
+	return nil
 }
 
 // budget turns --average-bits into a budget for what no other flag decides, and

@@ -1,0 +1,67 @@
+package converter
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/target"
+	"github.com/daq-sr/daq/passes"
+	"github.com/daq-sr/daq/runtime"
+)
+
+// quantizeStatic makes a static graph of the simplified model of q: calibrate,
+// plan, fold the scales of channels, round the weights, rewrite.
+func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t *target.Target, o QuantizeOptions) (err error) {
+	if o.Plan == nil {
+		tensors := passes.StaticTensors(q.Model.Graph, t, o.Layers)
+		if q.Profile, q.Network, err = calibrate(ctx, q.Model, q.Source, tensors, true, images, o); err != nil {
+			return err
+		}
+		if q.Plan, err = passes.MakeStaticPlan(q.Model.Graph, o.Settings, t, q.Profile, q.Network.Range); err != nil {
+			return err
+		}
+	} else if q.Network, err = Open(ctx, q.Model, o.inputOf(o.Plan), runtime.Options{Threads: o.Threads}); err != nil {
+		return err
+	}
+	q.Plan.Model, q.Plan.InputRange = q.Source, q.Network.Range
+	if err := passes.FoldScales(q.Model.Graph, q.Plan.Folds); err != nil {
+		return err
+	}
+	rounding, err := q.round(ctx, images, o)
+	if err != nil {
+		return err
+	}
+	q.Done, err = passes.QuantizeStatic(q.Model, q.Plan, rounding, t, o.Opset)
+	return err
+}
+
+// Form returns the target and the mode that the options or the plan name; it checks that it
+// has the mode.
+func (o *QuantizeOptions) Form() (*target.Target, target.Mode, error) {
+	name, mode := o.Target, o.Mode
+	if o.Plan != nil {
+		name, mode = o.Plan.Target, o.Plan.Mode
+	}
+	switch {
+	case mode == "" && name == "":
+		mode = target.Dynamic
+	case mode == "":
+		t, err := target.Named(name)
+		if err != nil {
+			return nil, "", err
+		}
+		mode = t.Modes[0]
+	}
+	if name == "" {
+		name = map[target.Mode]string{target.Dynamic: "portable", target.Static: "onnxruntime"}[mode]
+	}
+	t, err := target.Named(name)
+	if err != nil {
+		return nil, "", err
+	}
+	if !t.Supports(mode) {
+		return nil, "", fmt.Errorf("target %s is written in mode %s, not %s: leave out --mode, or choose another --target", name, t.Modes[0], mode)
+	}
+	return t, mode, nil
+}

@@ -1,0 +1,116 @@
+package passes
+
+import (
+	"slices"
+
+	"github.com/daq-sr/daq/internal/target"
+	"github.com/daq-sr/daq/onnx"
+)
+
+// placement says where the quantizers of a static graph stand.
+type placement struct {
+	target *target.Target
+	convs  map[*onnx.Node]bool // computed in integers
+	skip   *onnx.Node          // the last skip connection, which stays float; nil without
+	values []*onnx.Value       // that pass a quantizer, in graph order
+}
+
+// place finds the values to quantize: what an integer operator of the target reads
+// or gives. Types must be inferred. Convolutions that read a picture, which has few
+// channels and no error to spare, and those that l excludes stay float; so do the
+// last skip connection and the convolution in front of it, whose errors no later
+// layer makes smaller (on EDSR_x2 they cost as much as all others together).
+func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
+	p := &placement{target: t, convs: map[*onnx.Node]bool{}}
+	if skip := lastSkip(g); skip != nil && skip.Is("Add") {
+		p.skip = skip
+	}
+	for _, n := range g.Nodes {
+		if takesFactors(n) && !p.endsInSkip(n) && p.target.Form(n) == target.Integer && !isPicture(n.Inputs[0]) &&
+			(l.Exclude == nil || !l.Exclude.MatchString(n.Label())) {
+			p.convs[n] = true
+		}
+	}
+	for _, n := range g.Nodes {
+		for _, v := range n.Outputs {
+			if p.quantizes(v) {
+				p.values = append(p.values, v)
+			}
+		}
+	}
+	return p
+}
+
+// endsInSkip reports whether a convolution makes one side of the last skip
+// connection and nothing else.
+func (p *placement) endsInSkip(n *onnx.Node) bool {
+	y := n.Outputs[0]
+	return p.skip != nil && slices.Contains(p.skip.Inputs, y) && len(y.Uses()) == 1
+}
+
+// isPicture reports whether a value is a picture, or as small as one.
+func isPicture(v *onnx.Value) bool {
+	c := channelsOf(v)
+	return c >= 0 && c <= pictureChannels
+}
+
+// quantizes reports whether a value passes a quantizer.
+func (p *placement) quantizes(v *onnx.Value) bool {
+	if v == nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 || v.Producer == nil {
+		return false
+	}
+	if len(v.Uses()) == 1 && !v.IsOutput() && p.target.Form(v.Uses()[0].Node) == target.Absorbed {
+		return false // the quantizer stands behind the absorbed node
+	}
+	if p.integer(v.Producer) || p.target.Form(v.Producer) == target.Absorbed && p.integer(v.Producer.Inputs[0].Producer) {
+		return true
+	}
+	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool {
+		return p.integer(u.Node) && (u.Index == 0 || !p.convs[u.Node])
+	})
+}
+
+// integer reports whether a node is computed in integers, or on codes.
+func (p *placement) integer(n *onnx.Node) bool {
+	if n == nil || n == p.skip {
+		return false
+	}
+	form := p.target.Form(n)
+	switch {
+	case n.Is("Conv", "ConvTranspose"):
+		return p.convs[n]
+	case form != target.Integer && form != target.Moves:
+		return false
+	}
+	// Every operand must be a feature map; pictures have no error to spare.
+	for _, v := range n.Outputs {
+		if v == nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 || isPicture(v) {
+			return false
+		}
+	}
+	operands := n.Inputs
+	if form == target.Moves {
+		operands = n.Inputs[:1]
+	}
+	for _, v := range operands {
+		if v == nil || v.Const != nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// source returns the value whose scale and zero point a quantized value shares:
+// that in front of the nodes that only move codes.
+func (p *placement) source(v *onnx.Value) *onnx.Value {
+	for v.Producer != nil && p.target.Form(v.Producer) == target.Moves && p.integer(v.Producer) && p.quantizes(v.Producer.Inputs[0]) {
+		v = v.Producer.Inputs[0]
+	}
+	return v
+}
+
+// onGrid reports whether a value is the picture that comes out: its codes are then
+// the pixels of a picture of 8 bits, and rounding to them costs nothing.
+func (p *placement) onGrid(v *onnx.Value) bool {
+	return v.IsOutput() && isPicture(v) && p.convs[v.Producer] && !p.target.Activations.Symmetric && len(v.Uses()) == 0
+}

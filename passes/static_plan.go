@@ -1,0 +1,256 @@
+package passes
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/internal/target"
+	"github.com/daq-sr/daq/onnx"
+)
+
+// edgeBits are the bits of what is not in the body (Layers), and of tensors that
+// something else than a convolution reads: sums of residual blocks.
+const edgeBits = 8
+
+// StaticTensors returns the names of the tensors that a static plan for the target
+// needs statistics of. Types must be inferred.
+func StaticTensors(g *onnx.Graph, t *target.Target, l Layers) []string {
+	var names []string
+	p := place(g, t, l)
+	for _, v := range p.values {
+		if p.source(v) == v && !p.onGrid(v) {
+			names = append(names, v.Name)
+		}
+	}
+	return names
+}
+
+// MakeStaticPlan decides the factors of channels, the scale and zero point of
+// every tensor, and the bits of weights, for a static graph. Types must be
+// inferred. inputRange is the value of white.
+func MakeStaticPlan(g *onnx.Graph, s Settings, t *target.Target, profile *calib.Profile, inputRange float32) (*Plan, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	for _, bits := range []int{s.WeightBits, s.ActivationBits} {
+		if bits < 2 {
+			return nil, fmt.Errorf("%d bit: static quantization needs at least 2", bits)
+		}
+	}
+	if s.ActivationBits < 8 && !t.Activations.IntegerClip {
+		return nil, fmt.Errorf("%s has no activations of fewer than 8 bits: choose --activation-bits 8, or the target onnxruntime", t.For)
+	}
+	chosen, err := Select(g, s.Layers)
+	if err != nil {
+		return nil, err
+	}
+	m := &staticPlanner{
+		settings: s, target: t, profile: profile, white: inputRange, place: place(g, t, s.Layers), ties: newTies(g), body: map[*onnx.Node]bool{},
+	}
+	for _, n := range chosen {
+		m.body[n] = true
+	}
+	if len(m.place.convs) == 0 {
+		return nil, fmt.Errorf("no convolution can be computed in integers by %s", t.For)
+	}
+	return m.plan(g)
+}
+
+type staticPlanner struct {
+	settings Settings
+	target   *target.Target
+	profile  *calib.Profile
+	white    float32
+	place    *placement
+	ties     *ties
+	body     map[*onnx.Node]bool
+	factors  map[int]float64
+	energy   map[*onnx.Value][]float64
+}
+
+func (m *staticPlanner) bits(conv *onnx.Node) (activations, weights int) {
+	if m.body[conv] {
+		return m.settings.ActivationBits, m.settings.WeightBits
+	}
+	return edgeBits, edgeBits
+}
+
+func (m *staticPlanner) stats(v *onnx.Value) *calib.TensorStats {
+	return m.profile.Tensors[m.place.source(v).Name]
+}
+
+func (m *staticPlanner) factor(v *onnx.Value, c int) float64 {
+	if f, ok := m.factors[m.ties.root(v, c)]; ok {
+		return f
+	}
+	return 1
+}
+
+func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
+	for _, v := range m.place.values {
+		if m.place.onGrid(v) {
+			continue
+		}
+		if m.stats(v) == nil {
+			return nil, fmt.Errorf("tensor %q was not calibrated: calibrate the same network with the same --target, --layers, --include and --exclude", v.Name)
+		}
+		if c, n := m.stats(v).NonFinite(); c >= 0 {
+			return nil, fmt.Errorf("tensor %q: channel %d had %d NaN or infinite values during calibration: the float network is broken, or --input-range is wrong", v.Name, c, n)
+		}
+	}
+	m.energy = energies(g, m.ties)
+	b := &balance{ties: m.ties, place: m.place, energy: m.energy, bits: m.bits, ranges: map[*onnx.Value][]float64{}, power: map[*onnx.Value][]float64{}}
+	for _, v := range m.place.values {
+		if m.place.source(v) == v && !m.place.onGrid(v) {
+			b.ranges[v], b.power[v] = m.ranges(v), powers(m.stats(v))
+		}
+	}
+	m.factors = b.factors()
+	plan := &Plan{Format: PlanFormat, Mode: target.Static, Target: m.target.Name, Rule: Calibrated, InputRange: m.white, Images: len(m.profile.Images)}
+	m.folds(plan)
+	m.activations(plan)
+	for _, n := range g.Nodes {
+		if m.place.convs[n] {
+			_, bits := m.bits(n)
+			plan.Weights = append(plan.Weights, WeightPlan{Node: n.Label(), Bits: bits})
+		}
+	}
+	return plan, nil
+}
+
+// ranges returns the largest magnitude of each channel that is worth representing.
+func (m *staticPlanner) ranges(v *onnx.Value) []float64 {
+	s := m.stats(v)
+	r := make([]float64, len(s.Channels))
+	for c := range s.Channels {
+		r[c] = max(-float64(s.Channels[c].Min), float64(s.Channels[c].Max))
+		bins := channelBins(s, c)
+		total, tail := 0.0, 0.0
+		for _, b := range bins {
+			total += b.Mass
+		}
+		slices.SortFunc(bins, func(a, b quant.Bin) int {
+			return cmpReach(b, a)
+		})
+		for _, b := range bins {
+			if tail += b.Mass; tail > tailShare*total {
+				r[c] = reach(b)
+				break
+			}
+		}
+	}
+	return r
+}
+
+// tailShare is the share of a channel's values that the balance leaves out of sight.
+const tailShare = 1e-4
+
+func reach(b quant.Bin) float64 { return max(math.Abs(b.Lo), math.Abs(b.Hi)) }
+
+func cmpReach(a, b quant.Bin) int {
+	switch {
+	case reach(a) < reach(b):
+		return -1
+	case reach(a) > reach(b):
+		return 1
+	}
+	return 0
+}
+
+// folds writes the factors into the plan, each by the first tensor that has it.
+func (m *staticPlanner) folds(plan *Plan) {
+	seen := map[int]bool{}
+	for _, v := range m.place.values {
+		if _, ok := m.ties.base[v]; !ok {
+			continue
+		}
+		fresh, f := false, FoldPlan{Tensor: v.Name}
+		for c := range int(channelsOf(v)) {
+			root := m.ties.root(v, c)
+			factor := float32(m.factor(v, c))
+			fresh = fresh || factor != 1 && !seen[root]
+			f.Factors = append(f.Factors, factor)
+		}
+		if !fresh {
+			continue
+		}
+		for c := range f.Factors {
+			seen[m.ties.root(v, c)] = true
+		}
+		plan.Folds = append(plan.Folds, f)
+	}
+}
+
+// activations writes scale and zero point of every quantized tensor into the plan.
+func (m *staticPlanner) activations(plan *Plan) {
+	groups := map[*onnx.Value][]*onnx.Value{} // by source
+	for _, v := range m.place.values {
+		groups[m.place.source(v)] = append(groups[m.place.source(v)], v)
+	}
+	for _, v := range m.place.values {
+		group := groups[m.place.source(v)]
+		if m.place.onGrid(v) {
+			plan.Activations = append(plan.Activations, ActivationPlan{Tensor: v.Name, Bits: edgeBits, Scale: m.white / 255})
+			continue
+		}
+		from := m.place.source(v)
+		s := newSpectrum(m.stats(from), func(c int) float64 { return m.factor(from, c) }, func(c int) float64 { return m.energy[from][c] })
+		quantizer := func(bits int) ActivationPlan {
+			a := ActivationPlan{Tensor: v.Name, PostReLU: s.low >= 0, Bits: bits, Symmetric: m.target.Activations.Symmetric}
+			levels := 1 << bits
+			if m.target.Activations.Symmetric {
+				levels--
+			}
+			a.Scale, a.ZeroPoint = s.window(levels, m.target.Activations.Symmetric)
+			return a
+		}
+		// What only convolutions of the body read needs no more than their bits.
+		least, most := 8, 0
+		for _, w := range group {
+			for _, bits := range m.wanted(w) {
+				least, most = min(least, bits), max(most, bits)
+			}
+		}
+		whole := edgeBits
+		if least == most {
+			whole = least
+		}
+		plan.Activations = append(plan.Activations, quantizer(whole))
+		byBits := map[int][]string{}
+		for _, u := range v.Uses() {
+			if m.place.convs[u.Node] && u.Index == 0 {
+				if bits, _ := m.bits(u.Node); bits < whole {
+					byBits[bits] = append(byBits[bits], u.Node.Label())
+				}
+			}
+		}
+		for bits := 1; bits < whole; bits++ {
+			if readers := byBits[bits]; len(readers) > 0 {
+				a := quantizer(bits)
+				a.Readers = readers
+				plan.Activations = append(plan.Activations, a)
+			}
+		}
+	}
+}
+
+// wanted returns the bits in which the readers of a value want it.
+func (m *staticPlanner) wanted(v *onnx.Value) (bits []int) {
+	for _, u := range v.Uses() {
+		switch {
+		case m.place.convs[u.Node] && u.Index == 0:
+			a, _ := m.bits(u.Node)
+			bits = append(bits, a)
+		case m.place.integer(u.Node) && m.target.Form(u.Node) == target.Moves: // its output is in the same group
+		default:
+			bits = append(bits, edgeBits)
+		}
+	}
+	if v.IsOutput() || len(bits) == 0 && m.place.source(v) == v && len(v.Uses()) == 0 {
+		bits = append(bits, edgeBits)
+	}
+	return bits
+}

@@ -1,0 +1,149 @@
+package passes
+
+import (
+	"math"
+
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/quant"
+)
+
+// spectrum is the distribution of a quantized tensor, all channels together, on an
+// even grid: each channel divided by its factor and counted by the energy of the
+// weights that read it.
+type spectrum struct {
+	low, high float64 // of all values, zero included
+	bins      []quant.Bin
+}
+
+const spectrumBins = 4096
+
+// clipWeight is how much more an error counts that comes from clipping: it is not
+// spread over the picture but sits on edges and saturated colours, where it shows.
+const clipWeight = 2
+
+// channelBins returns the distribution of a channel.
+func channelBins(s *calib.TensorStats, c int) []quant.Bin {
+	ch := &s.Channels[c]
+	bins := ch.Z.Bins()
+	for i, b := range bins {
+		limit := func(z float64) float64 {
+			return min(max(z/calib.ValueScale, float64(ch.Min)), float64(ch.Max))
+		}
+		bins[i] = quant.Bin{Lo: limit(b.Lo), Hi: limit(b.Hi), Mass: b.Mass}
+	}
+	return bins
+}
+
+// newSpectrum adds up the channels of a tensor.
+func newSpectrum(st *calib.TensorStats, factor, energy func(c int) float64) *spectrum {
+	s := &spectrum{}
+	for c := range st.Channels {
+		f := factor(c)
+		s.low = min(s.low, float64(st.Channels[c].Min)/f)
+		s.high = max(s.high, float64(st.Channels[c].Max)/f)
+	}
+	if s.low == s.high {
+		s.high = 1
+	}
+	width := (s.high - s.low) / spectrumBins
+	mass := make([]float64, spectrumBins)
+	for c := range st.Channels {
+		f, total := factor(c), 0.0
+		bins := channelBins(st, c)
+		for _, b := range bins {
+			total += b.Mass
+		}
+		for _, b := range bins {
+			spreadMass(mass, (b.Lo/f-s.low)/width, (b.Hi/f-s.low)/width, b.Mass/total*energy(c)*f*f)
+		}
+	}
+	for i, m := range mass {
+		s.bins = append(s.bins, quant.Bin{Lo: s.low + float64(i)*width, Hi: s.low + float64(i+1)*width, Mass: m})
+	}
+	return s
+}
+
+// spreadMass adds mass between two places of a grid, in units of its cells.
+func spreadMass(cells []float64, from, to, mass float64) {
+	last := len(cells) - 1
+	first, end := min(max(int(from), 0), last), min(max(int(to), 0), last)
+	if first == end {
+		cells[first] += mass
+		return
+	}
+	density := mass / (to - from)
+	cells[first] += density * (float64(first+1) - from)
+	for i := first + 1; i < end; i++ {
+		cells[i] += density
+	}
+	cells[end] += density * (to - float64(end))
+}
+
+// window returns the scale and zero point of least weighed error with codes from 0
+// to levels-1 (symmetric: from -(levels-1)/2 to (levels-1)/2) of which one
+// is exactly 0, so that what a convolution pads with is exact.
+func (s *spectrum) window(levels int, symmetric bool) (scale float32, zero int) {
+	h, err := quant.NewHistogram(s.bins)
+	top := float64(levels - 1)
+	if err != nil { // no energy at all: any window will do
+		return float32((s.high - s.low) / top), int(math.Round(-s.low / (s.high - s.low) * top))
+	}
+	fit := func(low, high float64) (float64, float64) { // scale and code of 0
+		if symmetric {
+			reach := max(-low, high)
+			return 2 * reach / top, top / 2
+		}
+		scale := (high - low) / top
+		zero := math.Round(-low / scale)
+		// The zero point is a whole code: make the scale reach both ends.
+		if zero > 0 && -low/zero > scale {
+			scale = -low / zero
+		}
+		if top > zero && high/(top-zero) > scale {
+			scale = high / (top - zero)
+		}
+		return scale, zero
+	}
+	cost := func(low, high float64) float64 {
+		scale, zero := fit(low, high)
+		return h.Error(scale, -zero*scale, levels) + clipWeight*s.clipped(-zero*scale, (top-zero)*scale)
+	}
+	low, high := s.low, s.high
+	least := cost(low, high)
+	// Both ends move in by turns as long as the error falls.
+	for range 40 {
+		moved := false
+		for _, shrink := range []float64{0.5, 0.7, 0.85, 0.93, 0.97, 0.99} {
+			if e := cost(low*shrink, high); e < least {
+				low, least, moved = low*shrink, e, true
+			}
+			if e := cost(low, high*shrink); e < least {
+				high, least, moved = high*shrink, e, true
+			}
+			if e := cost(low*shrink, high*shrink); e < least {
+				low, high, least, moved = low*shrink, high*shrink, e, true
+			}
+		}
+		if !moved {
+			break
+		}
+	}
+	w, z := fit(low, high)
+	if symmetric {
+		z = 0
+	}
+	return float32(w), int(z)
+}
+
+// clipped returns the mean squared error of the values outside of a window.
+func (s *spectrum) clipped(low, high float64) float64 {
+	sum, total := 0.0, 0.0
+	for _, b := range s.bins {
+		x := (b.Lo + b.Hi) / 2
+		total += b.Mass
+		if d := max(low-x, x-high); d > 0 {
+			sum += b.Mass * d * d
+		}
+	}
+	return sum / total
+}
