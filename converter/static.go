@@ -13,6 +13,7 @@ import (
 // quantizeStatic makes a static graph of the simplified model of q: calibrate,
 // plan, fold the scales of channels, round the weights, rewrite.
 func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t *target.Target, o QuantizeOptions) (err error) {
+	passes.FreeSkip(q.Model.Graph, t, o.Layers)
 	if o.Plan == nil {
 		tensors := passes.StaticTensors(q.Model.Graph, t, o.Layers)
 		if q.Profile, q.Network, err = calibrate(ctx, q.Model, q.Source, tensors, true, images, o); err != nil {

@@ -43,6 +43,7 @@ type ActivationPlan struct {
 	ChannelBits  []int     `json:"channel_bits,omitempty"`  // of each channel where they differ; bits is the most of them
 	Steps        []float32 `json:"steps,omitempty"`         // in units of sigma: one, or one for each channel; the rule's when empty
 	Starts       []float32 `json:"starts,omitempty"`        // lowest level of each step, in units of sigma from the mean; symmetric when empty
+	Except       []string  `json:"except,omitempty"`        // static, all readers: nodes that read it unquantized
 	Scale        float32   `json:"scale,omitempty"`         // static: distance of two codes
 	ZeroPoint    int       `json:"zero_point,omitempty"`    // static: the code of 0
 	Symmetric    bool      `json:"symmetric,omitempty"`     // static: codes on both sides of 0, as many

@@ -134,6 +134,9 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 			inputs[i] = []twin{{float: t, quantized: t}}
 		default:
 			inputs[i] = r.values[v]
+			if a := r.static[v.Name]; a != nil && slices.Contains(a.Except, n.Label()) {
+				inputs[i] = unquantized(inputs[i])
+			}
 			pictures = len(inputs[i])
 		}
 	}
@@ -179,12 +182,7 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 		})
 	} else {
 		// From here on the inputs are those of the quantized convolution.
-		clean := slices.Clone(inputs[0])
-		for p, t := range clean {
-			if t.clean != nil {
-				clean[p].quantized = t.clean
-			}
-		}
+		clean := unquantized(inputs[0])
 		inputs[0] = slices.Clone(inputs[0])
 		if activation != nil {
 			err = r.each(ctx, pictures, func(p int) error {
@@ -249,6 +247,17 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 }
 
 func (t twin) differ() bool { return t.float != t.quantized }
+
+// unquantized returns tensors as they are before a static quantizer for all readers.
+func unquantized(list []twin) []twin {
+	list = slices.Clone(list)
+	for p, t := range list {
+		if t.clean != nil {
+			list[p].quantized = t.clean
+		}
+	}
+	return list
+}
 
 func (t twin) of(quantized bool) *runtime.Tensor {
 	if quantized {

@@ -82,7 +82,9 @@ func (e *staticEmitter) activation(a *ActivationPlan) error {
 		readers := x.Uses()
 		y := e.quantizer(x, a, a.Tensor)
 		for _, u := range readers {
-			u.Node.SetInput(u.Index, y)
+			if !slices.Contains(a.Except, u.Node.Label()) {
+				u.Node.SetInput(u.Index, y)
+			}
 		}
 		if i := slices.Index(e.g.Outputs, x); i >= 0 {
 			name := x.Name

@@ -227,13 +227,8 @@ func energies(g *onnx.Graph, t *ties) map[*onnx.Value][]float64 {
 			continue
 		case n.Is("DepthToSpace") && t.joins(n):
 			in := n.Inputs[0]
-			channels := len(energy[out])
 			for c := range energy[in] {
-				to := c % channels
-				if n.Str("mode", "DCR") == "CRD" {
-					to = c / (len(energy[in]) / channels)
-				}
-				energy[in][c] += energy[out][to]
+				energy[in][c] += energy[out][shuffled(n, c)]
 			}
 			continue
 		}

@@ -48,6 +48,9 @@ func FoldScales(g *onnx.Graph, plans []FoldPlan) error {
 		return 1
 	}
 	for _, n := range g.Nodes {
+		if scalesChannels(n) {
+			scaleFactors(n, of)
+		}
 		if takesFactors(n) {
 			if err := scaleWeights(n, of); err != nil {
 				return err

@@ -3,6 +3,7 @@ package passes
 import (
 	"slices"
 
+	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 )
@@ -113,4 +114,58 @@ func (p *placement) source(v *onnx.Value) *onnx.Value {
 // the pixels of a picture of 8 bits, and rounding to them costs nothing.
 func (p *placement) onGrid(v *onnx.Value) bool {
 	return v.IsOutput() && isPicture(v) && p.convs[v.Producer] && !p.target.Activations.Symmetric && len(v.Uses()) == 0
+}
+
+// floatReaders returns the names of the nodes that can read a value unquantized,
+// because float is what its producer gives and what they take.
+func (p *placement) floatReaders(v *onnx.Value) (names []string) {
+	if p.integer(v.Producer) || p.target.Form(v.Producer) == target.Absorbed && p.integer(v.Producer.Inputs[0].Producer) {
+		return nil
+	}
+	for _, u := range v.Uses() {
+		if !p.integer(u.Node) && !slices.Contains(names, u.Node.Label()) {
+			names = append(names, u.Node.Label())
+		}
+	}
+	return names
+}
+
+// slopes are by how much the only reader of a value, a LeakyRelu or PRelu, makes
+// errors below zero smaller: one for all channels, or one for each; none is 1.
+type slopes []float32
+
+func (p *placement) slopes(v *onnx.Value) slopes {
+	if len(v.Uses()) != 1 || v.IsOutput() {
+		return nil
+	}
+	switch n := v.Uses()[0].Node; {
+	case n.Is("DepthToSpace"):
+		after := p.slopes(n.Outputs[0])
+		if len(after) < 2 {
+			return after
+		}
+		before := make(slopes, channelsOf(v))
+		for c := range before {
+			before[c] = after[shuffled(n, c)]
+		}
+		return before
+	case n.Is("LeakyRelu"):
+		return slopes{n.Float("alpha", 0.01)}
+	case n.Is("PRelu") && n.Inputs[1].Const != nil:
+		s, err := n.Inputs[1].Const.Float32s()
+		if err == nil && (len(s) == 1 || int64(len(s)) == channelsOf(v)) {
+			return s
+		}
+	}
+	return nil
+}
+
+// weight returns how much errors of a channel's values between the ends of a bin
+// count.
+func (s slopes) weight(c int, b quant.Bin) float64 {
+	if len(s) == 0 || b.Hi > 0 {
+		return 1
+	}
+	slope := float64(s[min(c, len(s)-1)])
+	return max(slope*slope, 1e-4)
 }

@@ -1,6 +1,7 @@
 package passes
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -123,18 +124,16 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 
 // ranges returns the largest magnitude of each channel that is worth representing.
 func (m *staticPlanner) ranges(v *onnx.Value) []float64 {
-	s := m.stats(v)
+	s, slopes := m.stats(v), m.place.slopes(v)
 	r := make([]float64, len(s.Channels))
 	for c := range s.Channels {
-		r[c] = max(-float64(s.Channels[c].Min), float64(s.Channels[c].Max))
 		bins := channelBins(s, c)
 		total, tail := 0.0, 0.0
-		for _, b := range bins {
-			total += b.Mass
+		for i, b := range bins {
+			bins[i].Mass *= slopes.weight(c, b)
+			total += bins[i].Mass
 		}
-		slices.SortFunc(bins, func(a, b quant.Bin) int {
-			return cmpReach(b, a)
-		})
+		slices.SortFunc(bins, func(a, b quant.Bin) int { return cmp.Compare(reach(b), reach(a)) })
 		for _, b := range bins {
 			if tail += b.Mass; tail > tailShare*total {
 				r[c] = reach(b)
@@ -149,16 +148,6 @@ func (m *staticPlanner) ranges(v *onnx.Value) []float64 {
 const tailShare = 1e-4
 
 func reach(b quant.Bin) float64 { return max(math.Abs(b.Lo), math.Abs(b.Hi)) }
-
-func cmpReach(a, b quant.Bin) int {
-	switch {
-	case reach(a) < reach(b):
-		return -1
-	case reach(a) > reach(b):
-		return 1
-	}
-	return 0
-}
 
 // folds writes the factors into the plan, each by the first tensor that has it.
 func (m *staticPlanner) folds(plan *Plan) {
@@ -197,7 +186,7 @@ func (m *staticPlanner) activations(plan *Plan) {
 			continue
 		}
 		from := m.place.source(v)
-		s := newSpectrum(m.stats(from), func(c int) float64 { return m.factor(from, c) }, func(c int) float64 { return m.energy[from][c] })
+		s := newSpectrum(m.stats(from), func(c int) float64 { return m.factor(from, c) }, func(c int) float64 { return m.energy[from][c] }, m.place.slopes(from))
 		quantizer := func(bits int) ActivationPlan {
 			a := ActivationPlan{Tensor: v.Name, PostReLU: s.low >= 0, Bits: bits, Symmetric: m.target.Activations.Symmetric}
 			levels := 1 << bits
@@ -218,7 +207,9 @@ func (m *staticPlanner) activations(plan *Plan) {
 		if least == most {
 			whole = least
 		}
-		plan.Activations = append(plan.Activations, quantizer(whole))
+		all := quantizer(whole)
+		all.Except = m.place.floatReaders(v)
+		plan.Activations = append(plan.Activations, all)
 		byBits := map[int][]string{}
 		for _, u := range v.Uses() {
 			if m.place.convs[u.Node] && u.Index == 0 {

@@ -4,7 +4,8 @@ import "github.com/daq-sr/daq/onnx"
 
 // ties tells which channels of which tensors must be divided by the same factor
 // for the graph to stay what it is: those that a ReLU, an Add or a Concat joins.
-// Convolutions tie nothing: their weights take any factor, on both sides. A
+// Convolutions, and a Mul by a constant for each channel, tie nothing: they take any
+// factor, on both sides. A
 // channel that a factor cannot pass is fixed to 1.
 type ties struct {
 	base   map[*onnx.Value]int // number of channel 0 of a feature map [N,C,H,W]
@@ -111,7 +112,7 @@ func (t *ties) join(n *onnx.Node) bool {
 	}
 	in, out := n.Inputs[0], n.Outputs[0]
 	switch {
-	case takesFactors(n):
+	case takesFactors(n) || scalesChannels(n):
 		return true
 	case n.Is("Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Identity"):
 		return len(n.Outputs) == 1 && t.same(in, out)
@@ -218,16 +219,17 @@ func (t *ties) joinDepthToSpace(n *onnx.Node) bool {
 	if !okIn || !okOut {
 		return false
 	}
-	channels := int(channelsOf(out))
-	block := int(channelsOf(in)) / channels
-	for c := range channels {
-		for k := range block {
-			from := k*channels + c // DCR
-			if n.Str("mode", "DCR") == "CRD" {
-				from = c*block + k
-			}
-			t.tie(in, from, out, c)
-		}
+	for c := range int(channelsOf(in)) {
+		t.tie(in, c, out, shuffled(n, c))
 	}
 	return true
+}
+
+// shuffled returns the channel that channel c goes to in a DepthToSpace.
+func shuffled(n *onnx.Node, c int) int {
+	channels := int(channelsOf(n.Outputs[0]))
+	if n.Str("mode", "DCR") == "CRD" {
+		return c / (int(channelsOf(n.Inputs[0])) / channels)
+	}
+	return c % channels
 }

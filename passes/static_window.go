@@ -35,7 +35,7 @@ func channelBins(s *calib.TensorStats, c int) []quant.Bin {
 }
 
 // newSpectrum adds up the channels of a tensor.
-func newSpectrum(st *calib.TensorStats, factor, energy func(c int) float64) *spectrum {
+func newSpectrum(st *calib.TensorStats, factor, energy func(c int) float64, slopes slopes) *spectrum {
 	s := &spectrum{}
 	for c := range st.Channels {
 		f := factor(c)
@@ -54,7 +54,7 @@ func newSpectrum(st *calib.TensorStats, factor, energy func(c int) float64) *spe
 			total += b.Mass
 		}
 		for _, b := range bins {
-			spreadMass(mass, (b.Lo/f-s.low)/width, (b.Hi/f-s.low)/width, b.Mass/total*energy(c)*f*f)
+			spreadMass(mass, (b.Lo/f-s.low)/width, (b.Hi/f-s.low)/width, b.Mass/total*energy(c)*f*f*slopes.weight(c, b))
 		}
 	}
 	for i, m := range mass {
@@ -108,24 +108,32 @@ func (s *spectrum) window(levels int, symmetric bool) (scale float32, zero int) 
 		scale, zero := fit(low, high)
 		return h.Error(scale, -zero*scale, levels) + clipWeight*s.clipped(-zero*scale, (top-zero)*scale)
 	}
+	// Both ends on a coarse grid first: an outlier can hide the valley. Then they move
+	// as long as the error falls.
 	low, high := s.low, s.high
-	least := cost(low, high)
-	// Both ends move in by turns as long as the error falls.
-	for range 40 {
-		moved := false
-		for _, shrink := range []float64{0.5, 0.7, 0.85, 0.93, 0.97, 0.99} {
-			if e := cost(low*shrink, high); e < least {
-				low, least, moved = low*shrink, e, true
-			}
-			if e := cost(low, high*shrink); e < least {
-				high, least, moved = high*shrink, e, true
-			}
-			if e := cost(low*shrink, high*shrink); e < least {
-				low, high, least, moved = low*shrink, high*shrink, e, true
-			}
+	least := math.Inf(1)
+	try := func(l, h float64) bool {
+		if l < s.low || h > s.high {
+			return false
 		}
-		if !moved {
-			break
+		e := cost(l, h)
+		if e < least {
+			low, high, least = l, h, e
+			return true
+		}
+		return false
+	}
+	for i := range 9 {
+		for j := range 9 {
+			try(math.Ldexp(s.low, -i), math.Ldexp(s.high, -j))
+		}
+	}
+	for step := 0.25; step > 0.01; step /= 2 {
+		for moved := true; moved; {
+			moved = false
+			for _, m := range []float64{1 - step, 1 + step} {
+				moved = try(low*m, high) || try(low, high*m) || try(low*m, high*m) || moved
+			}
 		}
 	}
 	w, z := fit(low, high)
