@@ -7,6 +7,7 @@ import (
 	"github.com/daq-sr/daq/internal/imaging"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime"
+	"github.com/daq-sr/daq/runtime/tile"
 )
 
 // Input is how pictures enter a network. Zero values are found out.
@@ -25,9 +26,12 @@ type Network struct {
 	Channels int     // 3: RGB; 1: luma, Y of BT.601 in 16/255..235/255
 	Scale    int     // how much larger pictures become, Enlarge included
 	Enlarge  int     // bicubic enlargement in front of the network, 1 for none
+	MaxBytes int64   // what a picture being enlarged may take; 0: three quarters of what is free
 
 	program       *runtime.Program
 	input, output string
+	perPixel      float64       // bytes that tensors take for a pixel of the input
+	tiles         *tile.Network // nil for a program that observes
 }
 
 // Open compiles a network and finds out how pictures enter it, with probe, an
@@ -47,6 +51,12 @@ func Open(ctx context.Context, m *onnx.Model, in Input, o runtime.Options, probe
 	}
 	if n.Scale, err = n.findScale(ctx, probe); err != nil {
 		return nil, err
+	}
+	n.perPixel = float64(program.PeakBytes()) / float64(probe.Width*probe.Height)
+	if len(o.Observe) == 0 {
+		if n.tiles, err = tile.New(m, o); err != nil {
+			return nil, err
+		}
 	}
 	if n.Scale == 1 {
 		n.Enlarge = in.Enlarge
@@ -93,16 +103,48 @@ func pictureChannels(g *onnx.Graph) (int, error) {
 	return int(t.Shape[1].Value), nil
 }
 
-// Upscale enlarges a picture of any size. A luma network enlarges Y, and Cb and
-// Cr are enlarged bicubically, as is alpha. Gray stays gray. Values are not
-// clamped: writing does that.
+// Upscale enlarges a picture of any size, in tiles where it would not fit
+// (Bands). A luma network enlarges Y, and Cb and Cr are enlarged bicubically, as is
+// alpha. Gray stays gray. Values are not clamped: writing does that.
 func (n *Network) Upscale(ctx context.Context, m *imaging.Image) (*imaging.Image, error) {
+	if n.fits(m.Height, m.Width) || n.tiles == nil {
+		return n.onePiece(ctx, m)
+	}
+	var out *imaging.Image
+	at := 0
+	for band, err := range n.Bands(ctx, m, m.Width, m.Height, nil) {
+		if err != nil {
+			return nil, err
+		}
+		if out == nil {
+			out = imaging.New(m.Width*n.Scale, m.Height*n.Scale, band.Channels)
+			out.Depth = m.Depth
+			if band.Alpha != nil {
+				out.Alpha = make([]float32, out.Width*out.Height)
+			}
+		}
+		for c := range out.Channels {
+			copy(out.Plane(c)[at:], band.Plane(c))
+		}
+		copy(out.Alpha[min(at, len(out.Alpha)):], band.Alpha)
+		at += band.Width * band.Height
+	}
+	return out, nil
+}
+
+func (n *Network) onePiece(ctx context.Context, m *imaging.Image) (*imaging.Image, error) {
 	out, err := n.Run(ctx, m, nil)
 	if err != nil {
 		return nil, err
 	}
+	return n.finish(out, m, func(m *imaging.Image) (*imaging.Image, error) { return imaging.Resize(m, out.Width, out.Height) })
+}
+
+// finish makes a picture of the network's output. m is what it was made of; resize
+// enlarges such a picture to the size of out.
+func (n *Network) finish(out, m *imaging.Image, resize func(*imaging.Image) (*imaging.Image, error)) (_ *imaging.Image, err error) {
 	if n.Channels == 1 {
-		if out, err = n.colour(m, out); err != nil {
+		if out, err = n.colour(m, out, resize); err != nil {
 			return nil, err
 		}
 	} else if m.Channels == 1 {
@@ -111,7 +153,7 @@ func (n *Network) Upscale(ctx context.Context, m *imaging.Image) (*imaging.Image
 	out.Depth = m.Depth
 	if m.Alpha != nil {
 		alpha := &imaging.Image{Width: m.Width, Height: m.Height, Channels: 1, Pix: m.Alpha, Depth: m.Depth}
-		if alpha, err = imaging.Resize(alpha, out.Width, out.Height); err != nil {
+		if alpha, err = resize(alpha); err != nil {
 			return nil, err
 		}
 		out.Alpha = alpha.Pix
@@ -131,12 +173,16 @@ func (n *Network) Run(ctx context.Context, m *imaging.Image, watch func(name str
 	if err != nil {
 		return nil, err
 	}
+	return out, n.checkFinite(out)
+}
+
+func (n *Network) checkFinite(out *imaging.Image) error {
 	for _, v := range out.Pix {
 		if !finite(v) {
-			return nil, fmt.Errorf("output %q holds NaN or infinite values: the network is broken, or white is not %g at its input", n.output, n.Range)
+			return fmt.Errorf("output %q holds NaN or infinite values: the network is broken, or white is not %g at its input", n.output, n.Range)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // colours returns RGB or luma, as the network wants.
@@ -212,7 +258,7 @@ func (n *Network) findScale(ctx context.Context, probe *imaging.Image) (int, err
 }
 
 // colour joins upscaled luma with bicubically enlarged chroma.
-func (n *Network) colour(m, luma *imaging.Image) (*imaging.Image, error) {
+func (n *Network) colour(m, luma *imaging.Image, resize func(*imaging.Image) (*imaging.Image, error)) (*imaging.Image, error) {
 	if m.Channels == 1 {
 		gray := imaging.New(luma.Width, luma.Height, 1)
 		for i, y := range luma.Pix {
@@ -220,7 +266,7 @@ func (n *Network) colour(m, luma *imaging.Image) (*imaging.Image, error) {
 		}
 		return gray, nil
 	}
-	ycbcr, err := imaging.Resize(m.ToYCbCr(), luma.Width, luma.Height)
+	ycbcr, err := resize(m.ToYCbCr())
 	if err != nil {
 		return nil, err
 	}

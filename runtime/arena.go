@@ -41,7 +41,7 @@ type arena struct {
 // newArena returns an arena of so many bytes; 0 means what the machine has free.
 func newArena(limit int64) *arena {
 	if limit == 0 {
-		return &arena{limit: memoryLimit(), asks: true}
+		return &arena{limit: FreeMemory(), asks: true}
 	}
 	return &arena{limit: limit}
 }
@@ -66,7 +66,7 @@ const minimum = 256
 func (a *arena) get(n int) (*buffer, error) {
 	size := max((n+63)&^63, minimum)
 	if a.asks && a.inUse+int64(size) > a.proven { // more than was needed so far
-		a.limit, a.proven = memoryLimit()+a.held(), a.inUse+int64(size)
+		a.limit, a.proven = FreeMemory()+a.held(), a.inUse+int64(size)
 	}
 	if a.inUse+int64(size) > a.limit {
 		return nil, fmt.Errorf("%s more are needed where %s are in use: the limit is %s; use a smaller input",
@@ -199,9 +199,9 @@ func byteCount(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// memoryLimit returns how many bytes tensors may take: what the machine and
-// the control group have free, or 8 GiB where neither can be asked.
-func memoryLimit() int64 {
+// FreeMemory returns how many bytes a program may take: what the machine and the
+// control group have free, or 8 GiB where neither can be asked.
+func FreeMemory() int64 {
 	limit := int64(8 << 30)
 	if data, err := os.ReadFile("/proc/meminfo"); err == nil {
 		for line := range strings.Lines(string(data)) {

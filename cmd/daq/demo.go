@@ -106,7 +106,7 @@ func demo(ctx context.Context, t *terminal, dir string, overwrite bool) error {
 		return err
 	}
 	done()
-	if err := upscale(ctx, t, network, jobs); err != nil {
+	if err := upscale(ctx, t, network, jobs, 0); err != nil {
 		return err
 	}
 	if err := printReport(t, r); err != nil {

@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
+	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,12 +17,13 @@ import (
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/converter"
 	"github.com/daq-sr/daq/internal/imaging"
+	"github.com/daq-sr/daq/internal/report"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime"
 )
 
 type upscaleFlags struct {
-	out               string
+	out, memory       string
 	input             inputFlags
 	overwrite, resume bool
 }
@@ -34,10 +38,15 @@ bits, any size) with a float or a quantized network and writes PNG files. For on
 picture OUT is a .png file or a folder; for a folder OUT is a folder, which is
 made if need be, and names are kept. A picture that cannot be read is passed
 over, and the exit code is 1 in the end. Each file is complete or absent, so an
-interrupted run can be continued with --resume.`,
+interrupted run can be continued with --resume.
+
+A picture too large for memory goes through the network in tiles; the result is
+that of one piece. --max-memory says how much memory the program may take; a tile
+must fit.`,
 		Example: `  daq upscale edsr_4bit.onnx photo.jpg -o photo_x2.png
   daq upscale edsr_4bit.onnx photos -o enlarged
-  daq upscale edsr_4bit.onnx photos -o enlarged --resume`,
+  daq upscale edsr_4bit.onnx photos -o enlarged --resume
+  daq upscale edsr_4bit.onnx poster.png -o large.png --max-memory 2GiB`,
 		Args:                  arguments("MODEL.onnx", "IMAGE"),
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,6 +57,7 @@ interrupted run can be continued with --resume.`,
 	flags.SortFlags = false
 	flags.StringVarP(&f.out, "output", "o", "", "`file` or folder to write")
 	f.input.add(flags)
+	flags.StringVar(&f.memory, "max-memory", "", "`size` of memory to stay within, such as 2GiB or 500MB (default three quarters of what is free)")
 	flags.BoolVar(&f.resume, "resume", false, "leave out pictures that OUT has already")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace pictures that exist")
 	return cmd
@@ -64,6 +74,10 @@ func (f *upscaleFlags) run(ctx context.Context, t *terminal, model, from string)
 		return usagef("--resume keeps pictures that exist, --overwrite replaces them: choose one")
 	}
 	in, err := f.input.input()
+	if err != nil {
+		return err
+	}
+	memory, err := parseMemory(f.memory)
 	if err != nil {
 		return err
 	}
@@ -88,35 +102,43 @@ func (f *upscaleFlags) run(ctx context.Context, t *terminal, model, from string)
 	if err != nil {
 		return err
 	}
+	if memory > 0 { // the collector works harder as the limit comes near
+		debug.SetMemoryLimit(memory)
+	}
 	network, err := converter.Open(ctx, m, in, runtime.Options{Threads: t.threads})
 	if err != nil {
 		return fmt.Errorf("%s: %w", model, err)
 	}
-	return upscale(ctx, t, network, jobs)
+	return upscale(ctx, t, network, jobs, memory)
 }
 
 // upscale does the jobs in order. Pictures that fail are told at the end, so that
 // one broken file does not stop a long run.
-func upscale(ctx context.Context, t *terminal, network *calib.Network, jobs []job) error {
+func upscale(ctx context.Context, t *terminal, network *calib.Network, jobs []job, memory int64) error {
 	progress, done := t.progress(false)
 	defer done()
 	var failed []error
 	for i, j := range jobs {
-		if progress != nil {
-			progress("upscale", i, len(jobs))
-		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		enlarged, err := enlarge(ctx, network, j.in)
-		if ctx.Err() != nil {
+		tiles := func(k, n int) {
+			switch {
+			case progress == nil:
+			case len(jobs) == 1:
+				progress("upscale", k, n)
+			default:
+				progress("upscale", i, len(jobs))
+			}
+		}
+		tiles(0, 1)
+		about, err := enlarge(ctx, network, j, memory, tiles)
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		if err != nil {
+		case err != nil && about:
 			failed = append(failed, err)
-			continue
-		}
-		if err := imaging.WriteFile(j.out, enlarged); err != nil {
+		case err != nil:
 			return err
 		}
 	}
@@ -136,16 +158,63 @@ func upscale(ctx context.Context, t *terminal, network *calib.Network, jobs []jo
 	return fmt.Errorf("%d of %d pictures could not be enlarged, the first: %w", len(failed), len(jobs), failed[0])
 }
 
-func enlarge(ctx context.Context, network *calib.Network, path string) (*imaging.Image, error) {
-	m, err := imaging.ReadFile(path)
+// enlarge makes one picture. about says that an error is about this picture, not
+// about writing.
+func enlarge(ctx context.Context, network *calib.Network, j job, memory int64, progress func(done, total int)) (about bool, err error) {
+	m, err := imaging.Open(j.in)
 	if err != nil {
-		return nil, err
+		return true, err
 	}
-	out, err := network.Upscale(ctx, m)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if memory > 0 {
+		network.MaxBytes = memory - heldBytes()
+		if network.MaxBytes < least {
+			return true, fmt.Errorf("%s: --max-memory leaves no room beside network and picture, which take %s: give %s or more", j.in, report.Bytes(heldBytes()), report.Bytes(heldBytes()+least))
+		}
 	}
-	return out, nil
+	f := imaging.Format{Width: m.Width * network.Scale, Height: m.Height * network.Scale, Channels: m.Channels, Depth: m.Depth, Alpha: m.Alpha}
+	var failed error
+	err = imaging.WriteBands(j.out, f, func(yield func(*imaging.Image, error) bool) {
+		for band, err := range network.Bands(ctx, m, m.Width, m.Height, progress) {
+			failed = err
+			if !yield(band, err) {
+				return
+			}
+		}
+	})
+	if failed != nil {
+		return true, fmt.Errorf("%s: %w", j.in, failed)
+	}
+	return false, err
+}
+
+// least is what tensors need to get anywhere.
+const least = 16 << 20
+
+// heldBytes returns how much memory the process has taken so far.
+func heldBytes() int64 {
+	debug.FreeOSMemory()
+	var s goruntime.MemStats
+	goruntime.ReadMemStats(&s)
+	return int64(s.Sys - s.HeapReleased)
+}
+
+// parseMemory reads a size with a unit, 0 for none.
+func parseMemory(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	units := []struct {
+		name  string
+		bytes float64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"GB", 1e9}, {"MB", 1e6}}
+	for _, u := range units {
+		if number, ok := strings.CutSuffix(strings.ToLower(text), strings.ToLower(u.name)); ok {
+			if n, err := strconv.ParseFloat(strings.TrimSpace(number), 64); err == nil && n > 0 && n*u.bytes < 1<<50 {
+				return int64(n * u.bytes), nil
+			}
+		}
+	}
+	return 0, usagef("--max-memory %q: want a number with GiB, MiB, GB or MB, such as 2GiB", text)
 }
 
 // single names the output of one picture.

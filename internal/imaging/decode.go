@@ -31,22 +31,40 @@ func IsImageName(name string) bool {
 
 // ReadFile decodes a picture; errors name the file.
 func ReadFile(path string) (*Image, error) {
+	p, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return p.Image(), nil
+}
+
+// Open is ReadFile for pictures that are too large as float32: samples stay in the
+// form of the file.
+func Open(path string) (*Picture, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read picture: %w", err)
 	}
 	defer f.Close()
-	m, err := Decode(f)
+	p, err := decode(f)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read picture %s: %w", path, err)
 	}
-	return m, nil
+	return p, nil
 }
 
 // Decode reads a PNG, JPEG, BMP, TIFF or WebP picture. The size is taken from
 // the header and checked against MaxPixels before pixels are allocated. The
 // EXIF orientation of a JPEG is applied.
 func Decode(r io.Reader) (*Image, error) {
+	p, err := decode(r)
+	if err != nil {
+		return nil, err
+	}
+	return p.Image(), nil
+}
+
+func decode(r io.Reader) (*Picture, error) {
 	// The header is read twice; whatever DecodeConfig consumed is replayed.
 	var head bytes.Buffer
 	cfg, format, err := image.DecodeConfig(io.TeeReader(r, &head))
@@ -64,11 +82,11 @@ func Decode(r io.Reader) (*Image, error) {
 	if err != nil {
 		return nil, decodeError(format, err)
 	}
-	m := fromStd(src, format == "png" && grayPNG(header))
+	orientation := 1
 	if format == "jpeg" {
-		m = m.oriented(exifOrientation(header))
+		orientation = exifOrientation(header)
 	}
-	return m, nil
+	return newPicture(src, format == "png" && grayPNG(header), orientation), nil
 }
 
 func decodeError(format string, err error) error {
@@ -83,46 +101,6 @@ func decodeError(format string, err error) error {
 func grayPNG(header []byte) bool {
 	const colorType = 8 + 8 + 9
 	return len(header) > colorType && header[colorType]&3 == 0
-}
-
-// fromStd converts a decoded picture. gray tells that R = G = B.
-func fromStd(src image.Image, gray bool) *Image {
-	b := src.Bounds()
-	depth := 8
-	switch src.ColorModel() {
-	case color.Gray16Model, color.RGBA64Model, color.NRGBA64Model:
-		depth = 16
-	}
-	channels := 3
-	switch src.ColorModel() {
-	case color.GrayModel, color.Gray16Model:
-		channels = 1
-	}
-	if gray {
-		channels = 1
-	}
-	m := New(b.Dx(), b.Dy(), channels)
-	m.Depth = depth
-	alpha := make([]float32, b.Dx()*b.Dy())
-	opaque := true
-	at := sampler(src)
-	n := len(alpha)
-	for y := range m.Height {
-		for x := range m.Width {
-			r, g, bl, a := at(b.Min.X+x, b.Min.Y+y)
-			i := y*m.Width + x
-			m.Pix[i] = r
-			if channels == 3 {
-				m.Pix[n+i], m.Pix[2*n+i] = g, bl
-			}
-			alpha[i] = a
-			opaque = opaque && a == 1
-		}
-	}
-	if !opaque {
-		m.Alpha = alpha
-	}
-	return m
 }
 
 // sampler returns a function that reads one pixel as 0..1, not premultiplied.

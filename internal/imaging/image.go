@@ -37,16 +37,23 @@ func (m *Image) Crop(width, height int) (*Image, error) {
 	if width <= 0 || height <= 0 || width > m.Width || height > m.Height {
 		return nil, fmt.Errorf("imaging: cannot crop %dx%d to %dx%d", m.Width, m.Height, width, height)
 	}
+	return m.Region(0, 0, width, height), nil
+}
+
+// Region returns a copy of the width x height pixels from (x, y) on, which must lie
+// inside.
+func (m *Image) Region(x, y, width, height int) *Image {
 	out := New(width, height, m.Channels)
 	out.Depth = m.Depth
+	from := y*m.Width + x
 	for c := range m.Channels {
-		cropPlane(out.Plane(c), m.Plane(c), width, m.Width)
+		cropPlane(out.Plane(c), m.Plane(c)[from:], width, m.Width)
 	}
 	if m.Alpha != nil {
 		out.Alpha = make([]float32, width*height)
-		cropPlane(out.Alpha, m.Alpha, width, m.Width)
+		cropPlane(out.Alpha, m.Alpha[from:], width, m.Width)
 	}
-	return out, nil
+	return out
 }
 
 // CropToMultiple cuts Width and Height down to multiples of k, as benchmarks do

@@ -95,7 +95,7 @@ func TestDecodeJPEG(t *testing.T) {
 func TestUnpremultiplied(t *testing.T) {
 	src := image.NewRGBA(image.Rect(0, 0, 2, 1))
 	src.Set(0, 0, color.RGBA{R: 50, G: 100, B: 0, A: 100})
-	m := fromStd(src, false)
+	m := newPicture(src, false, 1).Image()
 	if !slices.Equal(m.Pix, []float32{0.5, 0, 1, 0, 0, 0}) || m.Alpha[0] != 100./255 || m.Alpha[1] != 0 {
 		t.Error(m.Pix, m.Alpha)
 	}

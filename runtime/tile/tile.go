@@ -70,8 +70,8 @@ type Job struct {
 }
 
 // Plan prepares the network for a picture. The tensors of a run then take at most
-// about limit bytes; side, if not 0, bounds height and width of tiles besides.
-func (n *Network) Plan(ctx context.Context, height, width int, limit int64, side int) (*Job, error) {
+// about limit bytes; rows and columns, if not 0, bound the tiles besides.
+func (n *Network) Plan(ctx context.Context, height, width int, limit int64, rows, columns int) (*Job, error) {
 	a, err := analyse(ctx, n.base, height, width)
 	if err != nil {
 		return nil, fmt.Errorf("the network cannot be computed in tiles: %w", err)
@@ -93,7 +93,7 @@ func (n *Network) Plan(ctx context.Context, height, width int, limit int64, side
 	}
 	j.passes = append(j.passes, [2]int{a.depth, a.depth + 1})
 	j.programs = make([]*program, len(j.passes))
-	if err := j.divide(ctx, limit, side); err != nil {
+	if err := j.divide(ctx, limit, [2]int{rows, columns}); err != nil {
 		return nil, err
 	}
 	return j, nil
@@ -114,7 +114,7 @@ func (j *Job) program(pass int) (*program, error) {
 }
 
 // divide chooses the tiles: as large as memory allows, and about square.
-func (j *Job) divide(ctx context.Context, limit int64, side int) error {
+func (j *Job) divide(ctx context.Context, limit int64, most [2]int) error {
 	align := [2]int{j.analysis.align[0] * granularity, j.analysis.align[1] * granularity}
 	perPixel, err := j.bytesPerPixel(ctx, align)
 	if err != nil {
@@ -138,8 +138,8 @@ func (j *Job) divide(ctx context.Context, limit int64, side int) error {
 			reach = pixels / whole
 		}
 		tile[axis] = (int(min(reach, float64(size[axis]+halo[axis]))) - halo[axis]) / align[axis] * align[axis]
-		if side > 0 {
-			tile[axis] = min(tile[axis], max(side/align[axis], 1)*align[axis])
+		if most[axis] > 0 {
+			tile[axis] = min(tile[axis], max(most[axis]/align[axis], 1)*align[axis])
 		}
 	}
 	if least := float64((halo[0] + align[0]) * (halo[1] + align[1])); tile[0] <= 0 || tile[1] <= 0 {

@@ -37,7 +37,7 @@ func tiled(t *testing.T, m *onnx.Model, x *runtime.Tensor, side int, o runtime.O
 		t.Fatal(err)
 	}
 	h, w := x.Shape[2], x.Shape[3]
-	j, err := n.Plan(t.Context(), h, w, 1<<30, side)
+	j, err := n.Plan(t.Context(), h, w, 1<<30, side, side)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestNotInTiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := n.Plan(t.Context(), 8, 8, 1<<30, 0); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := n.Plan(t.Context(), 8, 8, 1<<30, 0, 0); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", body, err, want)
 		}
 	}
