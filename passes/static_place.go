@@ -10,24 +10,26 @@ import (
 
 // placement says where the quantizers of a static graph stand.
 type placement struct {
-	target *target.Target
-	convs  map[*onnx.Node]bool // computed in integers
-	skip   *onnx.Node          // the last skip connection, which stays float; nil without
-	values []*onnx.Value       // that pass a quantizer, in graph order
+	target     *target.Target
+	convs      map[*onnx.Node]bool // computed in integers
+	seenByConv map[*onnx.Value]bool
+	skip       *onnx.Node    // the last skip connection, which stays float; nil without
+	values     []*onnx.Value // that pass a quantizer, in graph order
 }
 
 // place finds the values to quantize: what an integer operator of the target reads
 // or gives. Types must be inferred. Convolutions that read a picture, which has few
 // channels and no error to spare, and those that l excludes stay float; so do the
-// last skip connection and the convolution in front of it, whose errors no later
-// layer makes smaller (on EDSR_x2 they cost as much as all others together).
+// last skip connection and at most two convolutions in front of it, whose errors no
+// later layer makes smaller (on EDSR_x2 they cost as much as all others together), and
+// what comes behind the last convolution.
 func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
-	p := &placement{target: t, convs: map[*onnx.Node]bool{}}
+	p := &placement{target: t, convs: map[*onnx.Node]bool{}, seenByConv: seenByConv(g)}
 	if skip := lastSkip(g); skip != nil && skip.Is("Add") {
 		p.skip = skip
 	}
 	for _, n := range g.Nodes {
-		if takesFactors(n) && !p.endsInSkip(n) && p.target.Form(n) == target.Integer && !isPicture(n.Inputs[0]) &&
+		if takesFactors(n) && !p.endsInSkip(n.Outputs[0], 2) && (p.seenByConv[n.Outputs[0]] && !isPicture(n.Outputs[0]) || onGrid(n.Outputs[0], t)) && p.target.Form(n) == target.Integer && !isPicture(n.Inputs[0]) &&
 			(l.Exclude == nil || !l.Exclude.MatchString(n.Label())) {
 			p.convs[n] = true
 		}
@@ -42,11 +44,38 @@ func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 	return p
 }
 
-// endsInSkip reports whether a convolution makes one side of the last skip
-// connection and nothing else.
-func (p *placement) endsInSkip(n *onnx.Node) bool {
-	y := n.Outputs[0]
-	return p.skip != nil && slices.Contains(p.skip.Inputs, y) && len(y.Uses()) == 1
+// endsInSkip reports whether a value becomes one side of the last skip connection
+// and nothing else, through fewer than so many convolutions.
+func (p *placement) endsInSkip(v *onnx.Value, convs int) bool {
+	if p.skip == nil || len(v.Uses()) != 1 || v.IsOutput() {
+		return false
+	}
+	n := v.Uses()[0].Node
+	switch {
+	case n == p.skip:
+		return true
+	case takesFactors(n) && convs > 1:
+		return p.endsInSkip(n.Outputs[0], convs-1)
+	case n.Is("Relu", "LeakyRelu", "PRelu"):
+		return p.endsInSkip(n.Outputs[0], convs)
+	}
+	return false
+}
+
+// seenByConv returns the values that a convolution depends on. What comes behind the
+// last convolution is a picture, whatever its shape.
+func seenByConv(g *onnx.Graph) map[*onnx.Value]bool {
+	seen := map[*onnx.Value]bool{}
+	for _, n := range slices.Backward(g.Nodes) {
+		if n.Is("Conv", "ConvTranspose") || slices.ContainsFunc(n.Outputs, func(v *onnx.Value) bool { return v != nil && seen[v] }) {
+			for _, v := range n.Inputs {
+				if v != nil {
+					seen[v] = true
+				}
+			}
+		}
+	}
+	return seen
 }
 
 // isPicture reports whether a value is a picture, or as small as one.
@@ -76,6 +105,9 @@ func (p *placement) integer(n *onnx.Node) bool {
 	if n == nil || n == p.skip {
 		return false
 	}
+	if isGate(n.Outputs[0]) || n.Is("Mul") && slices.ContainsFunc(n.Inputs, isGate) {
+		return false
+	}
 	form := p.target.Form(n)
 	switch {
 	case n.Is("Conv", "ConvTranspose"):
@@ -85,7 +117,13 @@ func (p *placement) integer(n *onnx.Node) bool {
 	}
 	// Every operand must be a feature map; pictures have no error to spare.
 	for _, v := range n.Outputs {
-		if v == nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 || isPicture(v) {
+		if v == nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 || isPicture(v) || !p.seenByConv[v] {
+			return false
+		}
+	}
+	if n.Is("Concat") || form == target.Moves {
+		// Moving floats is no slower than moving codes.
+		if !slices.ContainsFunc(n.Outputs, p.readInIntegers) {
 			return false
 		}
 	}
@@ -101,6 +139,11 @@ func (p *placement) integer(n *onnx.Node) bool {
 	return true
 }
 
+// readInIntegers reports whether an integer operator reads a value.
+func (p *placement) readInIntegers(v *onnx.Value) bool {
+	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return p.integer(u.Node) })
+}
+
 // source returns the value whose scale and zero point a quantized value shares:
 // that in front of the nodes that only move codes.
 func (p *placement) source(v *onnx.Value) *onnx.Value {
@@ -110,11 +153,20 @@ func (p *placement) source(v *onnx.Value) *onnx.Value {
 	return v
 }
 
-// onGrid reports whether a value is the picture that comes out: its codes are then
-// the pixels of a picture of 8 bits, and rounding to them costs nothing.
-func (p *placement) onGrid(v *onnx.Value) bool {
-	return v.IsOutput() && isPicture(v) && p.convs[v.Producer] && !p.target.Activations.Symmetric && len(v.Uses()) == 0
+// onGrid reports whether a value is the picture that comes out, or becomes it by
+// DepthToSpace alone: its codes are then the pixels of a picture of 8 bits, and
+// rounding to them costs nothing.
+func onGrid(v *onnx.Value, t *target.Target) bool {
+	if t.Activations.Symmetric {
+		return false
+	}
+	if v.IsOutput() {
+		return isPicture(v) && len(v.Uses()) == 0
+	}
+	return len(v.Uses()) == 1 && v.Uses()[0].Node.Is("DepthToSpace") && onGrid(v.Uses()[0].Node.Outputs[0], t)
 }
+
+func (p *placement) onGrid(v *onnx.Value) bool { return p.convs[v.Producer] && onGrid(v, p.target) }
 
 // floatReaders returns the names of the nodes that can read a value unquantized,
 // because float is what its producer gives and what they take.

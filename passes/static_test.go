@@ -89,7 +89,7 @@ g (float[n,3,h,w] x, float[8,3,3,3] head, float[8,8,3,3] k, float[12,8,3,3] up) 
 		t.Fatal(err)
 	}
 	got := StaticTensors(m.Graph, to, Layers{})
-	want := []string{"a", "c", "d", "e", "s", "u"}
+	want := []string{"a", "c", "d", "e", "s"}
 	if len(got) != len(want) {
 		t.Fatalf("tensors %v, want %v", got, want)
 	}

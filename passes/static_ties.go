@@ -185,7 +185,7 @@ func (t *ties) joinGate(n *onnx.Node) bool {
 
 // isGate reports whether a value is a factor between 0 and 1.
 func isGate(v *onnx.Value) bool {
-	return v.Producer != nil && v.Producer.Is("Sigmoid", "HardSigmoid", "Softmax")
+	return v != nil && v.Producer != nil && v.Producer.Is("Sigmoid", "HardSigmoid", "Softmax")
 }
 
 func (t *ties) joinParts(whole *onnx.Value, parts []*onnx.Value) bool {
