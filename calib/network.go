@@ -26,12 +26,13 @@ type Network struct {
 	Channels int     // 3: RGB; 1: luma, Y of BT.601 in 16/255..235/255
 	Scale    int     // how much larger pictures become, Enlarge included
 	Enlarge  int     // bicubic enlargement in front of the network, 1 for none
-	MaxBytes int64   // what a picture being enlarged may take; 0: three quarters of what is free
+	MaxBytes int64   // what a picture being enlarged may take; 0: as much as is free and of use
 
 	program       *runtime.Program
 	input, output string
 	perPixel      float64       // bytes that tensors take for a pixel of the input
 	tiles         *tile.Network // nil for a program that observes
+	onePass       bool          // through the tiles
 }
 
 // Open compiles a network and finds out how pictures enter it, with probe, an
@@ -57,6 +58,8 @@ func Open(ctx context.Context, m *onnx.Model, in Input, o runtime.Options, probe
 		if n.tiles, err = tile.New(m, o); err != nil {
 			return nil, err
 		}
+		levels, err := n.tiles.Levels(ctx, probe.Height, probe.Width)
+		n.onePass = err == nil && levels == 0 // an error is told when tiles are wanted
 	}
 	if n.Scale == 1 {
 		n.Enlarge = in.Enlarge

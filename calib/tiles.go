@@ -19,12 +19,23 @@ type Pixels interface {
 // fits reports whether a picture goes through the network in one piece.
 func (n *Network) fits(height, width int) bool {
 	pixels := float64(height*n.Enlarge) * float64(width*n.Enlarge)
+	// Besides its tensors: the picture as input and output, both float32.
+	return pixels*(n.perPixel+n.picturesPerPixel()) <= float64(n.limit())
+}
+
+// enough is the memory that a network without statistics is given of itself: more
+// makes tiles larger, which gains nothing.
+const enough = 1 << 30
+
+// limit returns MaxBytes, or what is meant by 0.
+func (n *Network) limit() int64 {
 	limit := n.MaxBytes
 	if limit == 0 {
-		limit = runtime.FreeMemory() / 4 * 3
+		if limit = runtime.FreeMemory() / 4 * 3; n.onePass {
+			limit = min(limit, enough)
+		}
 	}
-	// Besides its tensors: the picture as input and output, both float32.
-	return pixels*(n.perPixel+n.picturesPerPixel()) <= float64(limit)
+	return limit
 }
 
 // picturesPerPixel is what input, output and the output as a picture take.
@@ -115,10 +126,7 @@ func (n *Network) plan(ctx context.Context, height, width int) (*tile.Job, error
 	if n.tiles == nil {
 		return nil, fmt.Errorf("a picture of %dx%d pixels needs more memory than there is, and the network has no tiles", width, height)
 	}
-	limit := n.MaxBytes
-	if limit == 0 {
-		limit = runtime.FreeMemory() / 4 * 3
-	}
+	limit := n.limit()
 	// Half for the tensors, a quarter for the bands that tiles are joined to.
 	perRow := int64(width*n.Enlarge) * int64(n.picturesPerPixel())
 	rows := int(limit / 4 / perRow)

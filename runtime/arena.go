@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,9 +51,14 @@ func newArena(limit int64) *arena {
 func (a *arena) start(inputs []*Tensor) {
 	switch {
 	case !a.memory.fits(inputs):
+		dropped := a.memory.slabBytes
 		a.memory.begin(inputs)
+		a.records = records{} // views of the slab
+		returnMemory(int64(dropped))
 	case a.memory.state == noting:
+		dropped := a.held()
 		a.free = nil // before the slab takes its place
+		returnMemory(dropped)
 		a.memory.build()
 	}
 }
@@ -100,12 +106,22 @@ func (a *arena) position(size int) int {
 // trim lets go of free buffers, the largest first, as long as what is held and
 // size more would exceed the peak: what did not fit is not worth its memory.
 func (a *arena) trim(size int64) {
-	held := a.held()
+	held, before := a.held(), a.held()
 	for len(a.free) > 0 && held+size > max(a.peak, a.inUse+size) {
 		last := len(a.free) - 1
 		held -= int64(len(a.free[last].bytes))
 		a.free[last] = nil
 		a.free = a.free[:last]
+	}
+	returnMemory(before - held)
+}
+
+// returnMemory gives the memory of dropped buffers of so many bytes back to the
+// system at once where it is much: the collector would wait until as much again is
+// taken.
+func returnMemory(dropped int64) {
+	if dropped >= 32<<20 {
+		debug.FreeOSMemory()
 	}
 }
 

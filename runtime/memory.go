@@ -17,6 +17,8 @@ type memoryPlan struct {
 	time   int
 	state  memoryState
 	live   []*buffer // in use, of the slab
+
+	slabBytes int
 }
 
 type memoryState int
@@ -116,7 +118,7 @@ func (m *memoryPlan) build() {
 	for _, e := range order {
 		e.buffer = &buffer{bytes: slab[e.at : e.at+e.size : e.at+e.size], slab: true}
 	}
-	m.state = inPlace
+	m.state, m.slabBytes = inPlace, total
 }
 
 // get returns the place of the next buffer of the run; nil when there is none.

@@ -57,7 +57,7 @@ must fit.`,
 	flags.SortFlags = false
 	flags.StringVarP(&f.out, "output", "o", "", "`file` or folder to write")
 	f.input.add(flags)
-	flags.StringVar(&f.memory, "max-memory", "", "`size` of memory to stay within, such as 2GiB or 500MB (default three quarters of what is free)")
+	flags.StringVar(&f.memory, "max-memory", "", "`size` of memory to stay within, such as 2GiB or 500MB (default 1GiB, but three quarters of what is free for networks with statistics of the whole picture)")
 	flags.BoolVar(&f.resume, "resume", false, "leave out pictures that OUT has already")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace pictures that exist")
 	return cmd
@@ -166,9 +166,9 @@ func enlarge(ctx context.Context, network *calib.Network, j job, memory int64, p
 		return true, err
 	}
 	if memory > 0 {
-		network.MaxBytes = memory - heldBytes()
+		network.MaxBytes = memory/8*7 - heldBytes() // the collector lags behind
 		if network.MaxBytes < least {
-			return true, fmt.Errorf("%s: --max-memory leaves no room beside network and picture, which take %s: give %s or more", j.in, report.Bytes(heldBytes()), report.Bytes(heldBytes()+least))
+			return true, fmt.Errorf("%s: --max-memory leaves no room beside network and picture, which take %s: give %s or more", j.in, report.Bytes(heldBytes()), report.Bytes((heldBytes()+least)/7*8))
 		}
 	}
 	f := imaging.Format{Width: m.Width * network.Scale, Height: m.Height * network.Scale, Channels: m.Channels, Depth: m.Depth, Alpha: m.Alpha}

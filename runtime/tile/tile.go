@@ -53,6 +53,17 @@ func New(m *onnx.Model, o runtime.Options) (*Network, error) {
 	return &Network{base, o}, nil
 }
 
+// Levels returns how many statistics of the whole picture depend on each other, one
+// after the other: 0 for a network that tiles in a single pass. An error says why it
+// has no tiles. height and width are those of any picture.
+func (n *Network) Levels(ctx context.Context, height, width int) (int, error) {
+	a, err := analyse(ctx, n.base, height, width)
+	if err != nil {
+		return 0, fmt.Errorf("the network cannot be computed in tiles: %w", err)
+	}
+	return a.depth, nil
+}
+
 // Rect is a part of a picture.
 type Rect struct{ Y, X, Height, Width int }
 
