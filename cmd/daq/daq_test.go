@@ -166,6 +166,8 @@ func TestUsageErrors(t *testing.T) {
 		{"upscale m.onnx", "IMAGE is missing"},
 		{"upscale m.onnx i.png", "-o OUT is missing"},
 		{"upscale m.onnx i.png -o x.png --resume --overwrite", "choose one"},
+		{"upscale m.onnx i.png -o x.png --max-memory 2", "want a number with GiB"},
+		{"upscale m.onnx i.png -o x.png --max-memory -1GiB", "want a number with GiB"},
 		{"calibrate m.onnx -o p", "--calib DIR is missing"},
 		{"calibrate m.onnx --calib d", "-o PROFILE is missing"},
 		{"inspect", "FILE.onnx is missing"},
@@ -555,6 +557,10 @@ func TestUpscale(t *testing.T) {
 	must(t, "upscale", float, f.path("in"), "-o", f.path("out"), "--resume", "--quiet")
 	if data, _ := os.ReadFile(kept); !exists(gone) || string(data) != "kept" {
 		t.Error("--resume did not do what is missing only")
+	}
+	fails(t, daq("upscale", float, filepath.Join(f.path("in"), "colour.png"), "-o", f.path("small.png"), "--max-memory", "4MB", "--quiet"), exitFailed, "colour.png", "give")
+	if exists(f.path("small.png")) {
+		t.Error("too little memory left a file")
 	}
 	must(t, "upscale", float, f.path("in"), "-o", f.path("out"), "--overwrite", "--quiet")
 	if data, _ := os.ReadFile(kept); string(data) == "kept" {

@@ -103,7 +103,7 @@ func (f *upscaleFlags) run(ctx context.Context, t *terminal, model, from string)
 		return err
 	}
 	if memory > 0 { // the collector works harder as the limit comes near
-		debug.SetMemoryLimit(memory)
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(memory))
 	}
 	network, err := converter.Open(ctx, m, in, runtime.Options{Threads: t.threads})
 	if err != nil {
@@ -166,9 +166,9 @@ func enlarge(ctx context.Context, network *calib.Network, j job, memory int64, p
 		return true, err
 	}
 	if memory > 0 {
-		network.MaxBytes = memory/8*7 - heldBytes() // the collector lags behind
+		network.MaxBytes = memory/5*4 - heldBytes() // the collector lags behind
 		if network.MaxBytes < least {
-			return true, fmt.Errorf("%s: --max-memory leaves no room beside network and picture, which take %s: give %s or more", j.in, report.Bytes(heldBytes()), report.Bytes((heldBytes()+least)/7*8))
+			return true, fmt.Errorf("%s: --max-memory leaves no room beside network and picture, which take %s: give %s or more", j.in, report.Bytes(heldBytes()), report.Bytes((heldBytes()+least)/4*5))
 		}
 	}
 	f := imaging.Format{Width: m.Width * network.Scale, Height: m.Height * network.Scale, Channels: m.Channels, Depth: m.Depth, Alpha: m.Alpha}
