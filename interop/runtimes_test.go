@@ -18,8 +18,8 @@ import (
 	"github.com/daq-sr/daq/converter"
 	"github.com/daq-sr/daq/internal/bench"
 	"github.com/daq-sr/daq/internal/imaging"
-	"github.com/daq-sr/daq/internal/metric"
 	"github.com/daq-sr/daq/internal/peer"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/internal/testenv"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
@@ -72,9 +72,14 @@ type form struct {
 // forms are what the program emits, and the float network first.
 var forms = []form{
 	{"float", false, everywhere, func(m *onnx.Model, _ *calib.Dataset) (*onnx.Model, error) { return m, nil }},
-	{"portable 8 bits", true, functions, quantizer(8, 0)},
-	{"portable 4 bits", true, regexp.MustCompile("^(ort|ort extended|ort disabled|reference|web)$"), quantizer(4, 0)},
-	{"portable 4 bits opset 18 inlined", true, everywhere, inlined(quantizer(4, 18))},
+	{"onnxruntime 8 bits", false, everywhere, static("onnxruntime", 8)},
+	{"onnxruntime 4 bits", false, regexp.MustCompile("^(ort.*|reference|web)$"), static("onnxruntime", 4)},
+	{"openvino 8 bits", false, everywhere, static("openvino", 8)},
+	{"tensorrt 8 bits", false, regexp.MustCompile("^(ort.*|tract|reference|web)$"), static("tensorrt", 8)}, // TensorRT itself wants a GPU
+	{"web 8 bits", false, everywhere, static("web", 8)},
+	{"portable 8 bits", true, functions, dynamic(8, 0)},
+	{"portable 4 bits", true, regexp.MustCompile("^(ort|ort extended|ort disabled|reference|web)$"), dynamic(4, 0)},
+	{"portable 4 bits opset 18 inlined", true, everywhere, inlined(dynamic(4, 18))},
 }
 
 var (
@@ -82,10 +87,22 @@ var (
 	functions  = regexp.MustCompile("^(ort.*|reference|web)$") // know model-local functions
 )
 
-func quantizer(bits int, opset int64) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
+// static is the form for a target.
+func static(name string, bits int) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
+	o := settings(bits, passes.Calibrated)
+	o.Mode, o.Target = target.Static, name
+	return emit(o)
+}
+
+// dynamic needs no photographs.
+func dynamic(bits int, opset int64) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
+	o := settings(bits, passes.Wide)
+	o.Opset = opset
+	return emit(o)
+}
+
+func emit(o converter.QuantizeOptions) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
 	return func(m *onnx.Model, images *calib.Dataset) (*onnx.Model, error) {
-		o := settings(bits, passes.Wide)
-		o.Opset = opset
 		result, err := converter.Quantize(context.Background(), m, images, o)
 		if err != nil {
 			return nil, err
@@ -184,15 +201,13 @@ func (m *matrix) start(c *column) {
 // network fills the rows of one network.
 func (m *matrix) network(net testenv.Model) {
 	original := load(m.T, net)
-	images := calibration(m.T)
-	view, err := converter.Open(context.Background(), original, calib.Input{Range: net.Range}, runtime.Options{})
-	if err != nil {
-		m.Fatal(err)
-	}
+	view := open(m.T, net)
+	images := calibration(m.T, view)
 	p := m.picture(view)
 	var graphs []graph
 	for _, f := range m.forms {
 		g := graph{form: f, path: filepath.Join(m.dir, "interop", net.Name+" "+f.name+".onnx"), outputs: map[int]*runtime.Tensor{}}
+		var err error
 		if g.model, err = f.make(original, images); err != nil {
 			m.Errorf("%s, %s: %v", net.Name, f.name, err)
 			continue
@@ -317,7 +332,7 @@ func (m *matrix) ours(g *graph, part photo, most int) *runtime.Tensor {
 // thread and an idle machine processor time is the time that passes.
 func turns(s, float *peer.Session) (ms, speed float64, err error) {
 	var times, floats []float64
-	for start := time.Now(); len(times) < 3 || len(times) < 9 && time.Since(start) < 800*time.Millisecond; {
+	for start := time.Now(); len(times) < 2 || len(times) < 7 && time.Since(start) < 500*time.Millisecond; {
 		if float != nil {
 			_, cpu, err := float.Run()
 			if err != nil {
@@ -342,10 +357,11 @@ func builtin() testenv.Model {
 	return testenv.Model{Name: "edsr_tiny_x2", Path: filepath.Join(testenv.Root(), "models", "builtin", "edsr_tiny_x2.onnx"), Scale: 2, Range: 1}
 }
 
-// calibration returns the photographs that are part of the program.
-func calibration(t *testing.T) *calib.Dataset {
+// calibration returns the middles of a few photographs: what is asked here is
+// whether runtimes agree.
+func calibration(t *testing.T, view *calib.Network) *calib.Dataset {
 	t.Helper()
-	images, err := calib.OpenDataset(filepath.Join(testenv.Root(), "models", "builtin", "images", "calibration", "LRx2"), 1)
+	images, err := calib.OpenDataset(photos(t, view, 4, 128, 1).dir, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,15 +412,7 @@ func (p photo) part(t *testing.T, most int) photo {
 // psnr compares a network's output with the original, on Y.
 func (p photo) psnr(t *testing.T, y *runtime.Tensor) float64 {
 	t.Helper()
-	out := imaging.New(y.Shape[3], y.Shape[2], y.Shape[1])
-	for i, v := range y.Data.([]float32) {
-		v /= p.view.Range
-		if p.view.Channels == 1 { // from the range of luma to that of gray
-			v = (v*255 - 16) / 219
-		}
-		out.Pix[i] = v
-	}
-	db, err := metric.PSNR(out, p.original, p.view.Scale)
+	db, err := psnrY(p.view, y, p.original)
 	if err != nil {
 		t.Fatal(err)
 	}

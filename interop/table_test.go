@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -109,22 +108,28 @@ func (c cell) short() string {
 	return s
 }
 
-// reason returns the index of what a runtime said among the reasons so far. The
-// names of nodes do not make another reason.
+// reason returns the index of what a runtime said among the reasons so far. Names
+// of nodes and numbers do not make another reason.
 func reason(reasons *[]string, c cell) int {
 	text := strings.Join(strings.Fields(c.Error), " ")
 	if len(text) > 300 {
 		text = text[:300] + " ..."
 	}
-	text = nodeName.ReplaceAllString(text, "${1}...$2")
-	if i := slices.Index(*reasons, text); i >= 0 {
-		return i
+	for i, r := range *reasons {
+		if kind(r) == kind(text) {
+			return i
+		}
 	}
 	*reasons = append(*reasons, text)
 	return len(*reasons) - 1
 }
 
-var nodeName = regexp.MustCompile(`((?:node|name:?|op) ?(?:#\d+ )?["'(])[^"')]*(["')])`)
+func kind(text string) string {
+	k := particular.ReplaceAllString(text, "")
+	return k[:min(len(k), 90)]
+}
+
+var particular = regexp.MustCompile(`"[^"]*"|'[^']*'|\([^)]*\)|\d+`)
 
 func (m *matrix) find(network, form, runtime string) (cell, bool) {
 	for _, c := range m.cells {

@@ -36,7 +36,7 @@ func TestWeb(t *testing.T) {
 			}
 			t.Run(net.Name+" "+f.name, func(t *testing.T) {
 				float := load(t, net)
-				model, err := f.make(float, calibration(t))
+				model, err := f.make(float, calibration(t, open(t, net)))
 				if err != nil {
 					t.Fatal(err)
 				}
