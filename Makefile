@@ -5,7 +5,7 @@ OUT    ?= out
 PYTHON ?= python3
 VENV   := .venv
 
-.PHONY: build demo test race interop conformance bench quality generate lint venv runtimes clean
+.PHONY: build demo test race interop peers conformance bench quality generate lint venv runtimes clean
 
 build: ## one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(DAQ) ./cmd/daq
@@ -48,6 +48,10 @@ runtimes: venv ## what else runs ONNX, and a browser; what cannot be had is name
 interop: runtimes ## real networks, float and quantized, in every runtime; NETWORKS='^EDSR', FORMS='^portable', RUNTIMES='^ort'
 	@mkdir -p $(OUT)
 	go test -count 1 -timeout 3h -tags runtimes -run 'Interop|Runtimes|Web' -v ./interop -networks '$(NETWORKS)' -forms '$(FORMS)' -runtimes '$(RUNTIMES)' -out $(abspath $(OUT))
+
+peers: runtimes ## quality, cost and time beside ONNX Runtime's and NNCF's quantizers; NETWORKS='^EDSR', PEERS='Quality|Cost|Time'
+	@mkdir -p $(OUT)
+	go test -count 1 -timeout 3h -tags peers -run 'TestPeers($(or $(PEERS),Quality|Cost|Time))' -v ./interop -networks '$(NETWORKS)' -out $(abspath $(OUT))
 
 conformance: venv ## the ONNX backend node tests
 	go test -count 1 -timeout 30m -tags conformance -run Conformance -v ./runtime

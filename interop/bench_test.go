@@ -219,7 +219,7 @@ func (b *benchmark) int8(net testenv.Model) string {
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	args := []string{filepath.Join(testenv.Root(), "interop", "ort_int8.py"), net.Path, path}
+	args := []string{filepath.Join(testenv.Root(), "interop", "ort_int8.py"), "--reduce-range", net.Path, path}
 	for _, name := range []string{"bird", "butterfly", "head", "woman"} {
 		photo := picture(b.T, name, net, 128, 128)
 		file := filepath.Join(b.dir, name+".npy")
