@@ -53,8 +53,8 @@ peers: runtimes ## quality, cost and time beside ONNX Runtime's and NNCF's quant
 	@mkdir -p $(OUT)
 	go test -count 1 -timeout 3h -tags peers -run 'TestPeers($(or $(PEERS),Quality|Cost|Time))' -v ./interop -networks '$(NETWORKS)' -out $(abspath $(OUT))
 
-conformance: venv ## the ONNX backend node tests
-	go test -count 1 -timeout 30m -tags conformance -run Conformance -v ./runtime
+conformance: venv ## the ONNX backend node tests, and operators in old forms
+	go test -count 1 -timeout 30m -tags conformance -run "Conformance|OldOpsets" -v ./runtime
 
 bench: ## ours and ONNX Runtime's time, interleaved, as ratios; SIZES=128x128,480x270, NETWORKS='^RDN_x2/4', MEMORY=1080x1920
 	@test -n "$$DAQ_PYTHON" || $(MAKE) --no-print-directory venv || echo "bench: without Python there is nothing to compare with"

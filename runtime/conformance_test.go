@@ -47,11 +47,7 @@ func outOfScope(t *testing.T) map[string]string {
 func TestConformance(t *testing.T) {
 	dir := os.Getenv("DAQ_BACKEND_CASES") // exported before, for repeated runs
 	if dir == "" {
-		dir = t.TempDir()
-		script := filepath.Join(testenv.Root(), "interop", "backend_cases.py")
-		if out, err := exec.Command(testenv.Python(t), script, dir).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
+		dir = export(t, "backend_cases.py")
 	}
 	reasons := outOfScope(t)
 	used := map[string]int{}
@@ -95,6 +91,33 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	t.Logf("backend node tests: %d passed, %d failed, %d out of scope, of %d; operators without a test of their own: %v", passed, failed, out, len(cases), untested)
+}
+
+// TestOldOpsets runs operators in the forms that the backend tests no longer have,
+// from opset 7 on, against ONNX Runtime.
+func TestOldOpsets(t *testing.T) {
+	cases, err := filepath.Glob(filepath.Join(export(t, "old_cases.py"), "*", "model.onnx"))
+	if err != nil || len(cases) < 100 {
+		t.Fatalf("%d cases: %v", len(cases), err)
+	}
+	for _, path := range cases {
+		m, err := onnx.Load(path)
+		if err == nil {
+			err = runCase(filepath.Dir(path), m)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", filepath.Base(filepath.Dir(path)), err)
+		}
+	}
+}
+
+// export runs a script that writes tests into a folder.
+func export(t *testing.T, script string) string {
+	dir := t.TempDir()
+	if out, err := exec.Command(testenv.Python(t), filepath.Join(testenv.Root(), "interop", script), dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return dir
 }
 
 // excluded returns the entry that puts a test out of scope, or "".
