@@ -8,15 +8,14 @@ import (
 )
 
 const (
-	chains = 12
-	lanes  = 8
+	chains = 12     // of sums that do not wait for each other
 	rounds = 20_000 // some 50 us
 )
 
 // GMACs returns the multiply-adds per second, in units of 1e9, that this many
 // threads do together in registers, during a time of at least window. On amd64
-// these are the 256-bit FMA instructions that the kernels use, elsewhere what Go
-// compiles to; wider instructions a processor may have are not tried.
+// these are the widest FMA instructions that the processor has, elsewhere what Go
+// compiles to.
 func GMACs(threads int, window time.Duration) float64 {
 	var team sync.WaitGroup
 	rates := make([]float64, max(1, threads))
@@ -25,10 +24,9 @@ func GMACs(threads int, window time.Duration) float64 {
 			start := time.Now()
 			n := 0
 			for n == 0 || time.Since(start) < window {
-				multiplyAdd(rounds)
-				n++
+				n += multiplyAdd(rounds)
 			}
-			rates[i] = float64(n) * rounds * chains * lanes / time.Since(start).Seconds() / 1e9
+			rates[i] = float64(n) / time.Since(start).Seconds() / 1e9
 		})
 	}
 	team.Wait()
@@ -41,10 +39,10 @@ func GMACs(threads int, window time.Duration) float64 {
 
 // multiplyAddGo is the loop in Go. Start values from memory keep the compiler from
 // seeing that all sums are the same.
-func multiplyAddGo(rounds int) float32 {
+func multiplyAddGo(rounds int) int {
 	a, b, c, d, e, f, g, h := starts[0], starts[1], starts[2], starts[3], starts[4], starts[5], starts[6], starts[7]
 	x, y := starts[8], starts[9]
-	for range rounds * chains * lanes / 8 {
+	for range rounds * chains {
 		a = a*x + y
 		b = b*x + y
 		c = c*x + y
@@ -54,7 +52,8 @@ func multiplyAddGo(rounds int) float32 {
 		g = g*x + y
 		h = h*x + y
 	}
-	return a + b + c + d + e + f + g + h
+	sink(a + b + c + d + e + f + g + h)
+	return rounds * chains * 8
 }
 
 var starts [10]float32

@@ -4,14 +4,17 @@ package peak
 
 import "golang.org/x/sys/cpu"
 
-//go:generate go -C gen run . -out ../avx2_amd64.s -stubs ../avx2_amd64.go -pkg peak
+//go:generate go -C gen run . -out ../loops_amd64.s -stubs ../loops_amd64.go -pkg peak
 
-var accelerated = cpu.X86.HasAVX2 && cpu.X86.HasFMA
-
-func multiplyAdd(rounds int) {
-	if accelerated {
+// multiplyAdd does a number of multiply-adds that grows with rounds, and returns it.
+func multiplyAdd(rounds int) int {
+	switch {
+	case cpu.X86.HasAVX512F:
+		multiplyAddAVX512(rounds)
+		return rounds * chains * 16
+	case cpu.X86.HasAVX2 && cpu.X86.HasFMA:
 		multiplyAddAVX2(rounds)
-		return
+		return rounds * chains * 8
 	}
-	sink(multiplyAddGo(rounds))
+	return multiplyAddGo(rounds)
 }

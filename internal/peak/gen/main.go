@@ -14,17 +14,25 @@ const chains = 12
 
 func main() {
 	ConstraintExpr("amd64,!purego")
-	TEXT("multiplyAddAVX2", NOSPLIT, "func(rounds int)")
-	Doc("multiplyAddAVX2 executes rounds times 12 independent multiply-adds of 8 floats, in registers.")
+	loop("multiplyAddAVX2", "multiplyAddAVX2 executes rounds times 12 independent multiply-adds of 8 floats, in registers.", YMM)
+	loop("multiplyAddAVX512", "multiplyAddAVX512 is multiplyAddAVX2 with 16 floats.", ZMM)
+	Generate()
+}
+
+func loop(name, doc string, register func() reg.VecVirtual) {
+	TEXT(name, NOSPLIT, "func(rounds int)")
+	Doc(doc)
 	rounds := Load(Param("rounds"), GP64())
+	zero := func() reg.VecVirtual {
+		r := register()
+		VXORPS(r.AsX(), r.AsX(), r.AsX()) // clears all of the register
+		return r
+	}
 	sums := make([]reg.VecVirtual, chains)
 	for i := range sums {
-		sums[i] = YMM()
-		VXORPS(sums[i], sums[i], sums[i])
+		sums[i] = zero()
 	}
-	x, y := YMM(), YMM()
-	VXORPS(x, x, x)
-	VXORPS(y, y, y)
+	x, y := zero(), zero()
 	Label("round")
 	for _, s := range sums {
 		VFMADD231PS(x, y, s)
@@ -33,5 +41,4 @@ func main() {
 	JNZ(LabelRef("round"))
 	VZEROUPPER()
 	RET()
-	Generate()
 }
