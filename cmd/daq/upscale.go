@@ -103,7 +103,7 @@ func (f *upscaleFlags) run(ctx context.Context, t *terminal, model, from string)
 		return err
 	}
 	if memory > 0 { // the collector works harder as the limit comes near
-		defer debug.SetMemoryLimit(debug.SetMemoryLimit(memory))
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(memory / 10 * 9))
 	}
 	network, err := converter.Open(ctx, m, in, runtime.Options{Threads: t.threads})
 	if err != nil {
