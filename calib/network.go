@@ -32,6 +32,7 @@ type Network struct {
 	input, output string
 	perPixel      float64       // bytes that tensors take for a pixel of the input
 	tiles         *tile.Network // nil for a program that observes
+	untiled       error         // why the network has no tiles
 	onePass       bool          // through the tiles
 }
 
@@ -55,11 +56,11 @@ func Open(ctx context.Context, m *onnx.Model, in Input, o runtime.Options, probe
 	}
 	n.perPixel = float64(program.PeakBytes()) / float64(probe.Width*probe.Height)
 	if len(o.Observe) == 0 {
-		if n.tiles, err = tile.New(m, o); err != nil {
-			return nil, err
+		levels := 0
+		if n.tiles, n.untiled = tile.New(m, o); n.untiled == nil {
+			levels, n.untiled = n.tiles.Levels(ctx, probe.Height, probe.Width)
 		}
-		levels, err := n.tiles.Levels(ctx, probe.Height, probe.Width)
-		n.onePass = err == nil && levels == 0 // an error is told when tiles are wanted
+		n.onePass = n.untiled == nil && levels == 0
 	}
 	if n.Scale == 1 {
 		n.Enlarge = in.Enlarge
@@ -110,7 +111,7 @@ func pictureChannels(g *onnx.Graph) (int, error) {
 // (Bands). A luma network enlarges Y, and Cb and Cr are enlarged bicubically, as is
 // alpha. Gray stays gray. Values are not clamped: writing does that.
 func (n *Network) Upscale(ctx context.Context, m *imaging.Image) (*imaging.Image, error) {
-	if n.fits(m.Height, m.Width) || n.tiles == nil {
+	if n.fits(m.Height, m.Width) || n.tiles == nil && n.untiled == nil {
 		return n.onePiece(ctx, m)
 	}
 	var out *imaging.Image

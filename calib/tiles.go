@@ -123,8 +123,8 @@ func (n *Network) bands(ctx context.Context, src Pixels, width, height int, yiel
 
 // plan divides a picture into tiles.
 func (n *Network) plan(ctx context.Context, height, width int) (*tile.Job, error) {
-	if n.tiles == nil {
-		return nil, fmt.Errorf("a picture of %dx%d pixels needs more memory than there is, and the network has no tiles", width, height)
+	if n.tiles == nil || n.untiled != nil {
+		return nil, fmt.Errorf("a picture of %dx%d pixels needs more than the %d MiB of memory there are: %w", width, height, n.limit()>>20, n.untiled)
 	}
 	limit := n.limit()
 	// Half for the tensors, a quarter for the bands that tiles are joined to.
