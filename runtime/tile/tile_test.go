@@ -130,7 +130,7 @@ func TestNetworksInTiles(t *testing.T) {
 				forms = append(forms, runtime.Options{})
 			}
 			for _, o := range forms {
-				got, j := tiled(t, m, x, 32, o)
+				got, j := tiled(t, m, x, 40, o)
 				worst, equal := difference(t, whole(t, m, x, o), got)
 				t.Logf("strict %v: %d tiles, %d passes; largest difference %.1e of the range", o.Strict, len(j.Tiles), j.Passes(), worst)
 				if len(j.Tiles) < 4 || !(worst < 1e-5) || o.Strict && j.Passes() == 1 && !equal {
