@@ -8,9 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/converter"
 	"github.com/daq-sr/daq/internal/imaging"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/internal/testenv"
+	"github.com/daq-sr/daq/models"
 	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/passes"
 	"github.com/daq-sr/daq/runtime"
 	"github.com/daq-sr/daq/runtime/tile"
 )
@@ -229,4 +234,77 @@ func TestNotInTiles(t *testing.T) {
 			t.Errorf("%s: %v, want %q", body, err, want)
 		}
 	}
+}
+
+// Quantized networks: static ones take their steps from the file and are exact.
+// Those of dynamic DAQ go on with merged statistics: as near the float network as
+// in one piece, and with no larger differences beside seams than elsewhere.
+func TestQuantizedNetworksInTiles(t *testing.T) {
+	float, err := models.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := calib.OpenDataset(filepath.Join(testenv.Root(), "models", "builtin", "images", "calibration", "LRx2"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quantized := func(o converter.QuantizeOptions) *onnx.Model {
+		o.WeightBits, o.ActivationBits = 4, 4
+		q, err := converter.Quantize(t.Context(), float, images, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q.Model
+	}
+	file := filepath.Join(testenv.Root(), "models", "builtin", "images", "validation", "HR", "life_by_Aitzol_Berasategi.png")
+	picture, err := imaging.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const h, w, side = 96, 136, 40
+	picture = picture.Region(20, 30, w, h)
+	x, err := runtime.Of([]int{1, 3, h, w}, picture.Pix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := runtime.Options{Strict: true}
+
+	static := quantized(converter.QuantizeOptions{Mode: target.Static, Settings: passes.Settings{Rule: passes.Calibrated}})
+	got, j := tiled(t, static, x, side, o)
+	if _, equal := difference(t, whole(t, static, x, o), got); !equal || j.Passes() != 1 {
+		t.Errorf("static: not the same in %d tiles and %d passes", len(j.Tiles), j.Passes())
+	}
+
+	dynamic := quantized(converter.QuantizeOptions{Settings: passes.Settings{Rule: passes.Paper}})
+	got, j = tiled(t, dynamic, x, side, o)
+	want, best := whole(t, dynamic, x, o), whole(t, float, x, o)
+	if j.Passes() != 2 || j.Exact {
+		t.Errorf("dynamic: %d passes", j.Passes())
+	}
+	inPieces, inOne := distance(best, got, nil), distance(best, want, nil)
+	seam := func(y, x int) bool {
+		y, x = (y+4)%(2*j.Tiles[0].Height), (x+4)%(2*j.Tiles[0].Width)
+		return y < 8 || x < 8
+	}
+	near := distance(want, got, seam)
+	away := distance(want, got, func(y, x int) bool { return !seam(y, x) })
+	t.Logf("from float: in one piece %.4f, in tiles %.4f; tiles from one piece: beside seams %.4f, elsewhere %.4f", inOne, inPieces, near, away)
+	if inPieces > inOne*1.05 || near > away*1.15 || near == 0 {
+		t.Errorf("from float: in one piece %.4f, in tiles %.4f; tiles from one piece: beside seams %.4f, elsewhere %.4f", inOne, inPieces, near, away)
+	}
+}
+
+// distance is the root of the mean square difference, where only says.
+func distance(a, b *runtime.Tensor, only func(y, x int) bool) float64 {
+	p, q := a.Data.([]float32), b.Data.([]float32)
+	sum, n := 0.0, 0
+	for i := range p {
+		if only != nil && !only(i/a.Shape[3]%a.Shape[2], i%a.Shape[3]) {
+			continue
+		}
+		d := float64(p[i] - q[i])
+		sum += d * d
+		n++
+	}
+	return math.Sqrt(sum / float64(n))
 }
