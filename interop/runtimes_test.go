@@ -212,7 +212,7 @@ func (m *matrix) network(net testenv.Model) {
 			m.Errorf("%s, %s: %v", net.Name, f.name, err)
 			continue
 		}
-		if g.program, err = runtime.Compile(g.model, runtime.Options{}); err != nil {
+		if g.program, err = runtime.Compile(g.model, runtime.Options{Strict: true}); err != nil {
 			m.Errorf("%s, %s: %v", net.Name, f.name, err)
 			continue
 		}
@@ -361,7 +361,7 @@ func builtin() testenv.Model {
 // whether runtimes agree.
 func calibration(t *testing.T, view *calib.Network) *calib.Dataset {
 	t.Helper()
-	images, err := calib.OpenDataset(photos(t, view, 4, 128, 1).dir, 1)
+	images, err := calib.OpenDataset(photos(t, view, 3, 96, 1).dir, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
