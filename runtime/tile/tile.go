@@ -50,6 +50,10 @@ func New(m *onnx.Model, o runtime.Options) (*Network, error) {
 		return nil, fmt.Errorf("a network in tiles has one input [N,C,H,W] and one output")
 	}
 	joinReductions(base)
+	splitNormalization(base)
+	if err := onnx.Infer(base); err != nil {
+		return nil, err
+	}
 	return &Network{base, o}, nil
 }
 

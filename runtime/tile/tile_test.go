@@ -184,6 +184,8 @@ func TestOperatorsInTiles(t *testing.T) {
 		"attention":        `m = GlobalAveragePool (x) g = Sigmoid (m) y = Mul (x, g)`,
 		"two levels":       `c = Conv <pads = [1,1,1,1]> (x, w) m = ReduceMean <keepdims = 1> (c, hw2) hw2 = Constant <value_ints = [2,3]> () g = Sigmoid (m) a = Mul (c, g) e = Conv <pads = [1,1,1,1]> (a, w) n = GlobalMaxPool (e) y = Sub (e, n)`,
 		"contrast":         `hw2 = Constant <value_ints = [2,3]> () m = GlobalAveragePool (x) c = Sub (x, m) q = Pow (c, two) v0 = ReduceMean (q, hw2) s = Sqrt (v0) y = Div (c, s)`,
+		"instance norm":    `a = InstanceNormalization <epsilon = 0.01> (x, slope, slope) b = Relu (a) y = Conv <pads = [1,1,1,1]> (b, w)`,
+		"last norm":        `a = Conv <pads = [1,1,1,1]> (x, w) y = InstanceNormalization (a, slope, slope)`,
 		"sums and numbers": `hw2 = Constant <value_ints = [2,3]> () s = ReduceSum (x, hw2) z = Shape (x) i2 = Constant <value_ints = [2]> () i3 = Constant <value_ints = [3]> () h = Gather (z, i2) l = Gather (z, i3) n = Mul (h, l) f = Cast <to = 1> (n) m = Div (s, f) y = Sub (x, m)`,
 	} {
 		t.Run(name, func(t *testing.T) {
