@@ -42,7 +42,10 @@ func TestPublishedPSNR(t *testing.T) {
 	}
 }
 
-// The paper's rule on EDSR_x2 gives what a torch prototype of it gave.
+// The paper's rule on EDSR_x2 gives what a torch prototype of it gave, when sums
+// are made in the order of their definition, as there: at few bits one tie
+// changes all later layers. Bird at 3 bits gives 39.79 to 39.96 dB in ONNX Runtime
+// when its pixels change by 3e-7, and 39.59 to 39.95 here by way of adding.
 func TestPaperRule(t *testing.T) {
 	if testing.Short() {
 		t.Skip("under the race detector Set5 takes minutes")
@@ -56,7 +59,7 @@ func TestPaperRule(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		network, err := Open(context.Background(), q.Model, calib.Input{}, runtime.Options{})
+		network, err := Open(context.Background(), q.Model, calib.Input{}, runtime.Options{Strict: true})
 		if err != nil {
 			t.Fatal(err)
 		}

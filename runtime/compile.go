@@ -401,7 +401,7 @@ func (b *builder) node(n *onnx.Node, g *group) error {
 			inputs = append(inputs, operand{value: v})
 		}
 	} else {
-		st.kernel = g.tail.elementwise
+		st.kernel, st.layouts = g.tail.elementwise, true
 	}
 	if g != nil {
 		inputs = append(inputs, g.tail.operands...)

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -10,8 +11,8 @@ import (
 )
 
 func init() {
-	register("Conv", 1, conv)
-	register("ConvTranspose", 1, convTranspose)
+	registerBlocked("Conv", 1, conv)
+	registerBlocked("ConvTranspose", 1, convTranspose)
 }
 
 // window is what Conv, ConvTranspose and the pools share: attributes for each
@@ -125,36 +126,49 @@ func (w window) sizes(in, pads []int) ([]int, error) {
 // convolver is a packed convolution of either direction.
 type convolver interface {
 	OutputSize(h, w int) (int, int)
-	Run(c *call, dst, src []float32, n, h, w int, tail *kernels.ChainRun) error
+	PlanarInput() bool
+	PlanarOutput() bool
+	Run(ctx context.Context, w *kernels.Workers, dst, src []float32, planar bool, n, h, wd int, tail *kernels.ChainRun) error
 }
 
-type convKernel struct{ *kernels.Conv }
-
-func (k convKernel) Run(c *call, dst, src []float32, n, h, w int, tail *kernels.ChainRun) error {
-	return k.Conv.Run(c.ctx, c.workers, dst, src, n, h, w, tail)
-}
-
-type transposeKernel struct{ *kernels.ConvTranspose }
-
-func (k transposeKernel) Run(c *call, dst, src []float32, n, h, w int, _ *kernels.ChainRun) error {
-	return k.ConvTranspose.Run(c.ctx, c.workers, dst, src, n, h, w)
+// convolve runs a packed convolution on input 0.
+func (c *call) convolve(k convolver, shape []int, tail *tail, operands int) error {
+	in := c.in[0]
+	if in.blocked || !k.PlanarInput() {
+		var err error
+		if in, _, err = c.blocked(0); err != nil {
+			return err
+		}
+	}
+	create := c.newBlocked
+	if k.PlanarOutput() {
+		create = func(i int, shape []int) (*Tensor, error) { return c.new(i, onnx.Float, shape) }
+	}
+	out, err := create(0, shape)
+	if err != nil || out.Len() == 0 {
+		return err
+	}
+	t, err := tail.bind(c, operands, out)
+	if err != nil {
+		return err
+	}
+	h, w := plane(in.Shape)
+	return k.Run(c.ctx, c.workers, out.Data.([]float32), in.Data.([]float32), !in.blocked, in.Shape[0], h, w, t)
 }
 
 // conv packs constant weights once. Convolutions of one or two dimensions use
 // the fast kernels, others a plain loop.
 func conv(s *site) (kernel, error) {
 	win, groups := newWindow(s), int(s.Int("group", 1))
-	var options []kernels.Option
-	if s.strict {
-		options = append(options, kernels.Strict)
-	}
 	tail, base := s.tail, len(s.Inputs)
-	if tail.startsWithRelu() {
-		options = append(options, kernels.Relu)
+	options := kernels.Options{Strict: s.strict, Relu: tail.startsWithRelu()}
+	var moved shuffle
+	if tail != nil {
+		moved, options.Upscale = tail.shuffle, tail.shuffle.block
 	}
 	pack := func(w *Tensor, b []float32, pads []int, full window) (convolver, error) {
-		k, err := kernels.NewConv(shape2(full, pads, w.Shape[1]*groups, w.Shape[0], groups), w.Data.([]float32), b, options...)
-		return convKernel{k}, err
+		weights := moved.permuted(w.Data.([]float32), w.Shape[0])
+		return kernels.NewConv(shape2(full, pads, w.Shape[1]*groups, w.Shape[0], groups), weights, moved.permuted(b, w.Shape[0]), options)
 	}
 	var packed convolver
 	var packedWindow window
@@ -181,9 +195,12 @@ func conv(s *site) (kernel, error) {
 		}
 	}
 	return func(c *call) error {
-		in, src, err := c.floats(0)
+		in, err := c.need(0)
 		if err != nil {
 			return err
+		}
+		if in.Type != onnx.Float {
+			return fmt.Errorf("input 0 is %s, want float", in)
 		}
 		wShape, full, k := weightShape, packedWindow, packed
 		pads := full.pads
@@ -218,25 +235,19 @@ func conv(s *site) (kernel, error) {
 		if err != nil {
 			return err
 		}
-		out, err := c.new(0, onnx.Float, append([]int{in.Shape[0], wShape[0]}, sizes...))
-		if err != nil || out.Len() == 0 {
-			return err
-		}
-		dst := out.Data.([]float32)
-		if rank := len(sizes); rank > 2 || product(wShape) == 0 {
-			return c.convPlain(out, in, w, bias, full, pads, groups)
+		shape := append([]int{in.Shape[0], wShape[0]}, sizes...)
+		if len(sizes) > 2 || product(wShape) == 0 {
+			return c.convPlain(shape, w, bias, full, pads, groups)
 		}
 		if k == nil {
 			if k, err = pack(w, bias, pads, full); err != nil {
 				return err
 			}
 		}
-		h, wd := plane(in.Shape)
-		t, err := tail.bind(c, base, out)
-		if err != nil {
-			return err
+		if r := moved.block; r > 0 {
+			shape = []int{shape[0], shape[1] / (r * r), shape[2] * r, shape[3] * r}
 		}
-		return k.Run(c, dst, src, in.Shape[0], h, wd, t)
+		return c.convolve(k, shape, tail, base)
 	}, nil
 }
 
@@ -296,8 +307,16 @@ func odometer(dims []int, f func(index []int)) {
 }
 
 // convPlain convolves any number of dimensions by the definition.
-func (c *call) convPlain(out, in, w *Tensor, bias []float32, win window, pads []int, groups int) error {
-	dst, src, weights := out.Data.([]float32), in.Data.([]float32), w.Data.([]float32)
+func (c *call) convPlain(shape []int, w *Tensor, bias []float32, win window, pads []int, groups int) error {
+	in, src, err := c.floats(0)
+	if err != nil {
+		return err
+	}
+	out, err := c.new(0, onnx.Float, shape)
+	if err != nil || out.Len() == 0 {
+		return err
+	}
+	dst, weights := out.Data.([]float32), w.Data.([]float32)
 	inDims, outDims := in.Shape[2:], out.Shape[2:]
 	inSize, outSize, taps := product(inDims), product(outDims), product(win.kernel)
 	inS := strides(inDims)
@@ -361,9 +380,12 @@ func convTranspose(s *site) (kernel, error) {
 		}
 	}
 	return func(c *call) error {
-		in, src, err := c.floats(0)
+		in, err := c.need(0)
 		if err != nil {
 			return err
+		}
+		if in.Type != onnx.Float {
+			return fmt.Errorf("input 0 is %s, want float", in)
 		}
 		w, b := weights, bias
 		if !fixed {
@@ -392,25 +414,22 @@ func convTranspose(s *site) (kernel, error) {
 		if err != nil {
 			return err
 		}
-		out, err := c.new(0, onnx.Float, append([]int{in.Shape[0], channels}, sizes...))
-		if err != nil || out.Len() == 0 {
-			return err
-		}
+		shape := append([]int{in.Shape[0], channels}, sizes...)
 		if len(sizes) > 2 {
-			return c.transposePlain(out, in, w, b, full, pads, groups)
+			return c.transposePlain(shape, w, b, full, pads, groups)
 		}
 		k := packed
-		h, wd := plane(in.Shape)
-		oh, ow := plane(out.Shape)
 		if k == nil {
 			if k, err = packTransposed(w, b, full, pads, groups); err != nil {
 				return err
 			}
 		}
+		h, wd := plane(in.Shape)
+		oh, ow := plane(shape)
 		if gotH, gotW := k.OutputSize(h, wd); gotH != oh || gotW != ow {
-			return c.transposePlain(out, in, w, b, full, pads, groups)
+			return c.transposePlain(shape, w, b, full, pads, groups)
 		}
-		return k.Run(c, out.Data.([]float32), src, in.Shape[0], h, wd, nil)
+		return c.convolve(k, shape, nil, 0)
 	}, nil
 }
 
@@ -419,8 +438,7 @@ func packTransposed(w, bias *Tensor, full window, pads []int, groups int) (convo
 	if bias != nil {
 		b = bias.Data.([]float32)
 	}
-	k, err := kernels.NewConvTranspose(shape2(full, pads, w.Shape[0], w.Shape[1]*groups, groups), w.Data.([]float32), b)
-	return transposeKernel{k}, err
+	return kernels.NewConvTranspose(shape2(full, pads, w.Shape[0], w.Shape[1]*groups, groups), w.Data.([]float32), b, kernels.Options{})
 }
 
 // transposed returns pads and spatial dimensions of the output of a transposed
@@ -463,8 +481,16 @@ func (w window) shareTransposed(pads []int, i, total int) {
 }
 
 // transposePlain is the definition for any number of dimensions.
-func (c *call) transposePlain(out, in, w, bias *Tensor, win window, pads []int, groups int) error {
-	dst, src, weights := out.Data.([]float32), in.Data.([]float32), w.Data.([]float32)
+func (c *call) transposePlain(shape []int, w, bias *Tensor, win window, pads []int, groups int) error {
+	in, src, err := c.floats(0)
+	if err != nil {
+		return err
+	}
+	out, err := c.new(0, onnx.Float, shape)
+	if err != nil || out.Len() == 0 {
+		return err
+	}
+	dst, weights := out.Data.([]float32), w.Data.([]float32)
 	inDims, outDims := in.Shape[2:], out.Shape[2:]
 	inSize, outSize, taps := product(inDims), product(outDims), product(win.kernel)
 	inS, kS := strides(inDims), strides(win.kernel)

@@ -21,7 +21,7 @@ func init() {
 		"Ceil":     math.Ceil, "Round": math.RoundToEven,
 		"Mish": func(x float64) float64 { return x * math.Tanh(softplus(x)) },
 	} {
-		register(op, 1, floatFunction(func(*site) func(float64) float64 { return f }))
+		registerBlocked(op, 1, floatFunction(func(*site) func(float64) float64 { return f }))
 	}
 	for op, prepare := range map[string]func(s *site) func(float64) float64{
 		"Elu":             elu,
@@ -34,34 +34,34 @@ func init() {
 		"ThresholdedRelu": thresholdedRelu,
 		"Shrink":          shrink,
 	} {
-		register(op, 1, floatFunction(prepare))
+		registerBlocked(op, 1, floatFunction(prepare))
 	}
-	register("Relu", 1, unary(func(*site) loops {
+	registerBlocked("Relu", 1, unary(func(*site) loops {
 		return sameLoops(rowOf(kernels.Max, 0), reluLoop[float64], reluLoop[int8], reluLoop[int16], reluLoop[int32], reluLoop[int64])
 	}))
-	register("Abs", 1, unary(func(*site) loops {
+	registerBlocked("Abs", 1, unary(func(*site) loops {
 		return append(sameLoops(absLoop[float32], absLoop[float64], absLoop[int8], absLoop[int16], absLoop[int32], absLoop[int64]),
 			sameLoop(copyLoop[uint8]), sameLoop(copyLoop[uint16]), sameLoop(copyLoop[uint32]), sameLoop(copyLoop[uint64]))
 	}))
-	register("Neg", 1, unary(func(*site) loops {
+	registerBlocked("Neg", 1, unary(func(*site) loops {
 		return sameLoops(negLoop[float32], negLoop[float64], negLoop[int8], negLoop[int16], negLoop[int32], negLoop[int64])
 	}))
-	register("Sign", 1, unary(func(*site) loops {
+	registerBlocked("Sign", 1, unary(func(*site) loops {
 		return append(sameLoops(signLoop[float32], signLoop[float64], signLoop[int8], signLoop[int16], signLoop[int32], signLoop[int64]),
 			sameLoop(signLoop[uint8]), sameLoop(signLoop[uint16]), sameLoop(signLoop[uint32]), sameLoop(signLoop[uint64]))
 	}))
-	register("Sqrt", 1, unary(func(*site) loops { return loops{sameLoop(rowOf(kernels.Sqrt, 0)), sameLoop(sqrtLoop)} }))
-	register("Reciprocal", 1, unary(func(*site) loops { return loops{sameLoop(reciprocalLoop[float32]), sameLoop(reciprocalLoop[float64])} }))
-	register("LeakyRelu", 1, unary(leakyRelu))
-	register("Sigmoid", 1, unary(func(*site) loops { return loops{sameLoop(rowOf(kernels.Sigmoid, 0)), sameLoop(each1(sigmoid))} }))
-	register("Floor", 1, unary(func(*site) loops { return loops{sameLoop(rowOf(kernels.Floor, 0)), sameLoop(each1(math.Floor))} }))
-	register("Not", 1, unary(func(*site) loops { return loops{sameLoop(notLoop)} }))
-	register("BitwiseNot", 18, unary(func(*site) loops {
+	registerBlocked("Sqrt", 1, unary(func(*site) loops { return loops{sameLoop(rowOf(kernels.Sqrt, 0)), sameLoop(sqrtLoop)} }))
+	registerBlocked("Reciprocal", 1, unary(func(*site) loops { return loops{sameLoop(reciprocalLoop[float32]), sameLoop(reciprocalLoop[float64])} }))
+	registerBlocked("LeakyRelu", 1, unary(leakyRelu))
+	registerBlocked("Sigmoid", 1, unary(func(*site) loops { return loops{sameLoop(rowOf(kernels.Sigmoid, 0)), sameLoop(each1(sigmoid))} }))
+	registerBlocked("Floor", 1, unary(func(*site) loops { return loops{sameLoop(rowOf(kernels.Floor, 0)), sameLoop(each1(math.Floor))} }))
+	registerBlocked("Not", 1, unary(func(*site) loops { return loops{sameLoop(notLoop)} }))
+	registerBlocked("BitwiseNot", 18, unary(func(*site) loops {
 		return loops{sameLoop(bitNotLoop[int8]), sameLoop(bitNotLoop[int16]), sameLoop(bitNotLoop[int32]), sameLoop(bitNotLoop[int64]),
 			sameLoop(bitNotLoop[uint8]), sameLoop(bitNotLoop[uint16]), sameLoop(bitNotLoop[uint32]), sameLoop(bitNotLoop[uint64])}
 	}))
-	register("IsNaN", 9, unary(func(*site) loops { return loops{toBool(isNaN[float32]), toBool(isNaN[float64])} }))
-	register("IsInf", 10, unary(isInf))
+	registerBlocked("IsNaN", 9, unary(func(*site) loops { return loops{toBool(isNaN[float32]), toBool(isNaN[float64])} }))
+	registerBlocked("IsInf", 10, unary(isInf))
 }
 
 // loop runs over neighbouring elements of one element type.
@@ -120,12 +120,18 @@ func unary(loopsOf func(s *site) loops) prepare {
 				if typ == onnx.Undefined {
 					typ = in.Type
 				}
+				if typ != onnx.Float {
+					if in, err = c.inLayout(in, false); err != nil {
+						return err
+					}
+					c.in[0] = in
+				}
 				out, err := c.newOver(0, 0, typ, in.Shape)
 				if err != nil {
 					return err
 				}
 				run, _, _ := l(out.Data, in.Data)
-				return c.parallel(in.Len(), grain, run)
+				return c.parallel(dataLen(in.Data), grain, run)
 			}
 			return typeError(0, in)
 		}, nil

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/daq-sr/daq/onnx"
@@ -13,9 +12,10 @@ import (
 // the others never exist as tensors. Which operands fit is known when
 // compiling, from inferred shapes (onnx.Infer).
 type group struct {
-	conv  *onnx.Node // nil without
-	nodes []*onnx.Node
-	tail  *tail
+	conv    *onnx.Node // nil without
+	nodes   []*onnx.Node
+	shuffle *onnx.Node // the DepthToSpace among nodes, nil without
+	tail    *tail
 }
 
 // tail is a chain with the operands that come from outside of the group: first
@@ -25,6 +25,7 @@ type tail struct {
 	chain    *kernels.Chain
 	tensors  int
 	operands []operand
+	shuffle  shuffle
 }
 
 // operand is a value of the graph, or a constant made here.
@@ -66,7 +67,8 @@ func (b *builder) fuse(nodes []*onnx.Node) (groups map[*onnx.Node]*group, inside
 		}
 		shape := first.Outputs[0].Type.Shape
 		g := &group{}
-		members, best := []*onnx.Node{first}, 1
+		foreign := false // a tensor from outside is among the operands
+		members, best := []*onnx.Node{first}, 0
 		in := map[*onnx.Value]bool{first.Outputs[0]: true}
 		if b.fusableConv(first) {
 			g.conv = first
@@ -98,20 +100,33 @@ func (b *builder) fuse(nodes []*onnx.Node) (groups map[*onnx.Node]*group, inside
 			if next == nil || taken[next] || order[next] < order[members[len(members)-1]] {
 				break
 			}
-			if _, ok := b.lower(next, shape, in); !ok {
+			if best == len(members) && !foreign && g.shuffle == nil && b.shuffles(g.conv, next) {
+				g.shuffle = next
+				shape = next.Outputs[0].Type.Shape
+			} else if l, ok := b.lower(next, shape, in); ok {
+				for _, o := range l.ops {
+					foreign = foreign || o.b.value != nil && !in[o.b.value] && slices.Equal(o.b.value.Type.Shape, shape)
+				}
+				if foreign && g.shuffle != nil {
+					break
+				}
+			} else {
 				break
 			}
 			members = append(members, next)
 			in[next.Outputs[0]] = true
 		}
-		if best < 2 {
+		if best == 0 || best == 1 && g.conv != nil {
 			continue
+		}
+		if !slices.Contains(members[:best], g.shuffle) {
+			g.shuffle = nil
 		}
 		g.nodes = members[:best]
 		if g.conv != nil {
 			g.nodes = members[1:best]
 		}
-		g.tail = b.link(g, shape)
+		g.tail = b.link(g)
 		for _, m := range members[:best] {
 			taken[m] = true
 			inside[m] = true
@@ -326,7 +341,7 @@ func isValues(s, shape onnx.Shape) bool {
 }
 
 // link makes the chain of a group.
-func (b *builder) link(g *group, shape onnx.Shape) *tail {
+func (b *builder) link(g *group) *tail {
 	in := map[*onnx.Value]bool{}
 	if g.conv != nil {
 		in[g.conv.Outputs[0]] = true
@@ -346,7 +361,10 @@ func (b *builder) link(g *group, shape onnx.Shape) *tail {
 	var program []operation
 	reads := map[*onnx.Value]int{} // still to come
 	for _, n := range g.nodes {
-		l, _ := b.lower(n, shape, in)
+		l := lowered{a: n.Inputs[0]}
+		if n != g.shuffle {
+			l, _ = b.lower(n, n.Outputs[0].Type.Shape, in)
+		}
 		in[n.Outputs[0]] = true
 		if len(l.ops) == 0 {
 			alias[n.Outputs[0]] = whole(l.a)
@@ -358,7 +376,12 @@ func (b *builder) link(g *group, shape onnx.Shape) *tail {
 		}
 		reads[whole(l.a)]++
 	}
+	shape := g.nodes[0].Outputs[0].Type.Shape // of the tensors, which there are none of with a shuffle
 	t := &tail{chain: &kernels.Chain{}}
+	if g.shuffle != nil {
+		t.shuffle = shuffleOf(g.shuffle)
+		shape = nil
+	}
 	result := kernels.Operand{Kind: kernels.InTensor}
 	at := map[*onnx.Value]kernels.Operand{} // where values of the group are
 	if g.conv != nil {
@@ -370,7 +393,7 @@ func (b *builder) link(g *group, shape onnx.Shape) *tail {
 			return p
 		}
 		list, p := &values, kernels.Operand{Kind: kernels.InValues}
-		if o.value != nil && slices.Equal(o.value.Type.Shape, shape) {
+		if o.value != nil && shape != nil && slices.Equal(o.value.Type.Shape, shape) {
 			list, p = &tensors, kernels.Operand{Kind: kernels.InTensor, Index: 1}
 		}
 		i := slices.Index(*list, o)
@@ -416,83 +439,4 @@ func (b *builder) link(g *group, shape onnx.Shape) *tail {
 	}
 	t.tensors, t.operands = len(tensors), slices.Concat(tensors, values)
 	return t
-}
-
-// startsWithRelu takes a Relu off the start of the chain: a convolution has one
-// of its own.
-func (t *tail) startsWithRelu() bool {
-	if t == nil || len(t.chain.Steps) == 0 {
-		return false
-	}
-	s, result := t.chain.Steps[0], kernels.Operand{Kind: kernels.InTensor}
-	if s.Op != kernels.Max || s.A != result || s.Dst != result {
-		return false
-	}
-	bound := t.operands[t.tensors+s.B.Index].constant
-	if bound == nil || bound.Len() != 1 || bound.Data.([]float32)[0] != 0 {
-		return false
-	}
-	t.chain.Steps = t.chain.Steps[1:]
-	return true
-}
-
-// bind joins the chain with the operands of a call, whose inputs start at base,
-// and the result.
-func (t *tail) bind(c *call, base int, out *Tensor) (*kernels.ChainRun, error) {
-	if t == nil || len(t.chain.Steps) == 0 {
-		return nil, nil
-	}
-	r := &kernels.ChainRun{Chain: t.chain, Tensors: [][]float32{out.Data.([]float32)}}
-	planes := planesOf(out.Shape)
-	for i := range t.operands {
-		o, data, err := c.floats(base + i)
-		if err != nil {
-			return nil, err
-		}
-		if i < t.tensors {
-			if !slices.Equal(o.Shape, out.Shape) {
-				return nil, fmt.Errorf("an operand is %s where the sizes of the inputs promise %v", o, out.Shape)
-			}
-			r.Tensors = append(r.Tensors, data)
-			continue
-		}
-		if n := len(data); n == 0 || n != 1 && n != planes && (len(out.Shape) < 2 || n != out.Shape[1]) {
-			return nil, fmt.Errorf("an operand is %s where the sizes of the inputs promise one value for each channel of %v", o, out.Shape)
-		}
-		r.Values = append(r.Values, data)
-	}
-	return r, nil
-}
-
-// planesOf is the number of planes of a tensor [N,C,H,W]; others are one plane.
-func planesOf(shape []int) int {
-	if len(shape) == 4 {
-		return shape[0] * shape[1]
-	}
-	return 1
-}
-
-// elementwise executes a group without a convolution.
-func (t *tail) elementwise(c *call) error {
-	first, _, err := c.floats(0)
-	if err != nil {
-		return err
-	}
-	over := 0
-	for i := range t.tensors {
-		if c.dies[i] {
-			over = i
-			break
-		}
-	}
-	out, err := c.newOver(0, over, onnx.Float, first.Shape)
-	if err != nil || out.Len() == 0 {
-		return err
-	}
-	r, err := t.bind(c, 0, out)
-	if err != nil {
-		return err
-	}
-	planes := planesOf(out.Shape)
-	return r.Run(c.ctx, c.workers, planes, out.Len()/planes)
 }

@@ -21,6 +21,12 @@ func registerBlocked(op string, since int64, p prepare) {
 	add(op, operator{since: since, prepare: p, layouts: true})
 }
 
+// registerFree adds an operator to which neither type nor layout of elements
+// matters.
+func registerFree(op string, since int64, p prepare) {
+	add(op, operator{since: since, prepare: p, halves: true, layouts: true})
+}
+
 // canBlock reports whether a tensor of a type and shape has a blocked layout.
 func canBlock(typ onnx.DataType, shape []int) bool { return typ == onnx.Float && len(shape) >= 3 }
 

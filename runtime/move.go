@@ -13,11 +13,11 @@ import (
 
 func init() {
 	registerAny("Transpose", 1, transpose)
-	registerAny("Concat", 1, concat)
-	registerAny("Split", 1, split)
+	registerFree("Concat", 1, concat)
+	registerFree("Split", 1, split)
 	registerAny("Slice", 1, slice)
 	registerAny("Tile", 6, tile)
-	registerAny("DepthToSpace", 1, depthToSpace)
+	registerFree("DepthToSpace", 1, depthToSpace)
 	registerAny("SpaceToDepth", 1, spaceToDepth)
 	registerAny("Trilu", 14, trilu)
 	registerAny("ReverseSequence", 10, reverseSequence)
@@ -88,6 +88,12 @@ func concat(s *site) (kernel, error) {
 			}
 			shape[at] += t.Shape[at]
 		}
+		if at == 1 && slices.ContainsFunc(c.in, func(t *Tensor) bool { return t.blocked }) {
+			return c.concatBlocked(shape)
+		}
+		if err := c.planar(); err != nil {
+			return err
+		}
 		out, err := c.new(0, first.Type, shape)
 		if err != nil {
 			return err
@@ -155,6 +161,12 @@ func split(s *site) (kernel, error) {
 		}
 		if sum != d || len(sizes) < len(c.wanted) {
 			return fmt.Errorf("%s cannot be split along axis %d into %d parts of %v", in, at, len(c.wanted), sizes)
+		}
+		if in.blocked && at == 1 && in.Shape[0] == 1 && wholeBlocks(sizes) {
+			return c.splitBlocked(in, sizes)
+		}
+		if in, err = c.inLayout(in, false); err != nil {
+			return err
 		}
 		s := strides(in.Shape)
 		from := 0
@@ -307,6 +319,12 @@ func depthToSpace(s *site) (kernel, error) {
 			return fmt.Errorf("the channels of %s are no multiple of %d", in, b*b)
 		}
 		n, d, h, w := in.Shape[0], in.Shape[1]/(b*b), in.Shape[2], in.Shape[3]
+		if in.blocked && mode == "DCR" && d%kernels.Lanes == 0 {
+			return c.depthToSpaceBlocked(in, b)
+		}
+		if in, err = c.inLayout(in, false); err != nil {
+			return err
+		}
 		out, err := c.new(0, in.Type, []int{n, d, h * b, w * b})
 		if err != nil {
 			return err

@@ -9,12 +9,12 @@ import (
 )
 
 func init() {
-	register("MaxPool", 1, maxPool)
+	registerBlocked("MaxPool", 1, maxPool)
 	register("AveragePool", 1, averagePool)
 	register("LpPool", 1, lpPool)
-	register("GlobalAveragePool", 1, globalPool(reduction{finish: func(sum float64, n int) float64 { return sum / float64(n) }}))
-	register("GlobalMaxPool", 1, globalPool(reduction{start: math.Inf(-1), merge: func(a, b float64) float64 { return max(a, b) }}))
-	register("GlobalLpPool", 2, func(s *site) (kernel, error) {
+	registerBlocked("GlobalAveragePool", 1, globalPool(reduction{finish: func(sum float64, n int) float64 { return sum / float64(n) }}))
+	registerBlocked("GlobalMaxPool", 1, globalPool(reduction{start: math.Inf(-1), merge: func(a, b float64) float64 { return max(a, b) }}))
+	registerBlocked("GlobalLpPool", 2, func(s *site) (kernel, error) {
 		p := float64(s.Int("p", 2))
 		return globalPool(reduction{
 			term:   func(x float64) float64 { return math.Pow(math.Abs(x), p) },
@@ -129,6 +129,12 @@ func maxPool(s *site) (kernel, error) {
 			return err
 		}
 		shape := slices.Concat(in.Shape[:2], p.sizes)
+		if in.blocked && len(shape) == 4 && (len(c.wanted) < 2 || !c.wanted[1]) {
+			return c.maxBlocked(p, in, shape)
+		}
+		if in, err = c.inLayout(in, false); err != nil {
+			return err
+		}
 		out, err := c.new(0, in.Type, shape)
 		if err != nil {
 			return err

@@ -25,7 +25,7 @@ func init() {
 		"ReduceMin":       {start: math.Inf(1), merge: func(a, b float64) float64 { return min(a, b) }},
 		"ReduceLogSumExp": {logSumExp: true},
 	} {
-		register(op, 1, reduce(r))
+		registerBlocked(op, 1, reduce(r))
 	}
 	register("ArgMax", 1, argExtreme(func(a, b float64) bool { return a > b }))
 	register("ArgMin", 1, argExtreme(func(a, b float64) bool { return a < b }))
@@ -75,6 +75,15 @@ func reduce(r reduction) prepare {
 }
 
 func (c *call) reduce(r reduction, in *Tensor, axes []int, keep bool) error {
+	if in.blocked {
+		if done, err := c.reduceBlocked(r, in, axes, keep); done || err != nil {
+			return err
+		}
+		var err error
+		if in, err = c.inLayout(in, false); err != nil {
+			return err
+		}
+	}
 	shape := []int{}
 	var outer, inner []int // dimensions that stay, and that are reduced
 	var outerS, innerS []int

@@ -9,9 +9,9 @@ import (
 )
 
 func init() {
-	register("Resize", 10, resize)
-	register("Upsample", 7, resize)
-	register(Domain+".Resize", 1, resize)
+	registerBlocked("Resize", 10, resize)
+	registerBlocked("Upsample", 7, resize)
+	registerBlocked(Domain+".Resize", 1, resize)
 }
 
 // ResizeWindow is the operator daq.runtime.Resize on a part of a picture: inputs
@@ -203,6 +203,12 @@ func (r resizer) run(c *call, in *Tensor, scales []float32, sizes []int, roi []f
 	shape := make([]int, len(dims))
 	for i, d := range dims {
 		shape[i] = d.count
+	}
+	if in.blocked && len(dims) == 4 && shape[0] == in.Shape[0] && shape[1] == in.Shape[1] && r.transform != "tf_crop_and_resize" {
+		return r.runBlocked(c, in, dims)
+	}
+	if in, err = c.inLayout(in, false); err != nil {
+		return err
 	}
 	// Reserved before anything is computed, so that an absurd size ends here.
 	out, err := c.new(0, in.Type, shape)

@@ -11,7 +11,7 @@ import (
 // Operators about shapes: most give another view of the same memory.
 
 func init() {
-	registerAny("Identity", 1, func(*site) (kernel, error) {
+	registerFree("Identity", 1, func(*site) (kernel, error) {
 		return func(c *call) error {
 			in, err := c.need(0)
 			if err == nil {
@@ -22,8 +22,8 @@ func init() {
 	})
 	registerAny("Constant", 1, constant)
 	registerAny("ConstantOfShape", 9, constantOfShape)
-	registerAny("Shape", 1, shapeOf)
-	registerAny("Size", 1, func(*site) (kernel, error) {
+	registerFree("Shape", 1, shapeOf)
+	registerFree("Size", 1, func(*site) (kernel, error) {
 		return func(c *call) error {
 			in, err := c.need(0)
 			if err != nil {

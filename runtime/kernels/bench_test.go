@@ -13,28 +13,28 @@ func BenchmarkConv(b *testing.B) {
 	for _, c := range []struct {
 		name    string
 		shape   ConvShape
-		options []Option
+		options Options
 	}{
-		{"64-64_3x3", square(64, 64, 1, 3, 1, 1, 1), nil},
-		{"64-64_3x3_strict", square(64, 64, 1, 3, 1, 1, 1), []Option{Strict}},
-		{"64-256_3x3", square(64, 256, 1, 3, 1, 1, 1), nil},
-		{"32-32_3x3", square(32, 32, 1, 3, 1, 1, 1), nil},
-		{"256-64_1x1", square(256, 64, 1, 1, 1, 1, 0), nil},
-		{"64-64_5x5", square(64, 64, 1, 5, 1, 1, 2), nil},
-		{"64-3_3x3", square(64, 3, 1, 3, 1, 1, 1), nil},
-		{"64-3_9x9", square(64, 3, 1, 9, 1, 1, 4), nil},
-		{"3-64_3x3", square(3, 64, 1, 3, 1, 1, 1), nil},
-		{"3-64_9x9", square(3, 64, 1, 9, 1, 1, 4), nil},
-		{"64-64_3x3_stride2", square(64, 64, 1, 3, 2, 1, 1), nil},
-		{"64-64_3x3_groups4", square(64, 64, 4, 3, 1, 1, 1), nil},
-		{"64_3x3_depthwise", square(64, 64, 64, 3, 1, 1, 1), nil},
+		{"64-64_3x3", square(64, 64, 1, 3, 1, 1, 1), Options{}},
+		{"64-64_3x3_strict", square(64, 64, 1, 3, 1, 1, 1), Options{Strict: true}},
+		{"64-256_3x3", square(64, 256, 1, 3, 1, 1, 1), Options{}},
+		{"32-32_3x3", square(32, 32, 1, 3, 1, 1, 1), Options{}},
+		{"256-64_1x1", square(256, 64, 1, 1, 1, 1, 0), Options{}},
+		{"64-64_5x5", square(64, 64, 1, 5, 1, 1, 2), Options{}},
+		{"64-3_3x3", square(64, 3, 1, 3, 1, 1, 1), Options{}},
+		{"64-3_9x9", square(64, 3, 1, 9, 1, 1, 4), Options{}},
+		{"3-64_3x3", square(3, 64, 1, 3, 1, 1, 1), Options{}},
+		{"3-64_9x9", square(3, 64, 1, 9, 1, 1, 4), Options{}},
+		{"64-64_3x3_stride2", square(64, 64, 1, 3, 2, 1, 1), Options{}},
+		{"64-64_3x3_groups4", square(64, 64, 4, 3, 1, 1, 1), Options{}},
+		{"64_3x3_depthwise", square(64, 64, 64, 3, 1, 1, 1), Options{}},
 	} {
 		for _, threads := range []int{1, 2} {
 			b.Run(fmt.Sprintf("%s/threads=%d", c.name, threads), func(b *testing.B) {
 				const h, wd = 128, 128
 				s := c.shape
 				r := rand.New(rand.NewPCG(1, 1))
-				conv, err := NewConv(s, random(r, s.Out*s.In/s.Groups*s.taps()), random(r, s.Out), c.options...)
+				conv, err := NewConv(s, random(r, s.Out*s.In/s.Groups*s.taps()), random(r, s.Out), c.options)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -46,9 +46,9 @@ func BenchmarkConv(b *testing.B) {
 
 func benchmarkRun(b *testing.B, conv *Conv, size func(int, int) (int, int), in, out, macs, h, wd, threads int, r *rand.Rand) {
 	oh, ow := size(h, wd)
-	src, dst, w := random(r, in*h*wd), make([]float32, out*oh*ow), NewWorkers(threads)
+	src, dst, w := random(r, BlockedLen(1, in, h*wd)), make([]float32, BlockedLen(1, out, oh*ow)), NewWorkers(threads)
 	for b.Loop() {
-		if err := conv.Run(context.Background(), w, dst, src, 1, h, wd, nil); err != nil {
+		if err := conv.Run(context.Background(), w, dst, src, conv.PlanarInput(), 1, h, wd, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

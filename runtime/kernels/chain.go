@@ -3,7 +3,7 @@ package kernels
 import "context"
 
 // Chain is a short program of element-wise operations over tensors of one shape
-// [planes, size]. It is executed run by run, so that what passes from one
+// [planes, size]; a plane is one channel, or one block of channels. It is executed run by run, so that what passes from one
 // operation to the next stays in the first-level cache.
 type Chain struct {
 	Steps []ChainStep
@@ -35,7 +35,7 @@ const (
 type ChainRun struct {
 	*Chain
 	Tensors [][]float32 // of the common shape; steps may write them
-	Values  [][]float32 // v[p%len(v)] is the value for plane p
+	Values  [][]float32 // of each plane p 16 values, for element i that at i%16: v[p*16%len(v):][:16]
 }
 
 // chainWidth is the number of elements that pass through a chain at a time.
@@ -48,7 +48,7 @@ const chainGrain = 1 << 15
 func (r *ChainRun) Run(ctx context.Context, w *Workers, planes, size int) error {
 	uniform := true
 	for _, v := range r.Values {
-		uniform = uniform && len(v) == 1
+		uniform = uniform && len(v) == Lanes
 	}
 	if uniform {
 		planes, size = 1, planes*size
@@ -71,26 +71,33 @@ func (r *ChainRun) Run(ctx context.Context, w *Workers, planes, size int) error 
 	})
 }
 
-// apply executes the chain on the elements [at, at+n) of all planes, which
+// apply executes the chain on the elements [at, at+n) of all tensors, which
 // belong to one plane. A nil chain does nothing.
 func (r *ChainRun) apply(sc *scratch, plane, at, n int) {
-	if r == nil {
-		return
+	if r != nil {
+		r.applyTo(sc, nil, plane, at, n)
 	}
+}
+
+// applyTo is apply with n elements of its own for tensor 0, unless nil.
+func (r *ChainRun) applyTo(sc *scratch, first []float32, plane, at, n int) {
 	temps := sc.rows(r.Temps * chainWidth)
-	for end := at + n; at < end; at += chainWidth {
-		m := min(chainWidth, end-at)
+	for done := 0; done < n; done += chainWidth {
+		m := min(chainWidth, n-done)
 		row := func(o Operand) []float32 {
-			if o.Kind == InTemp {
+			switch {
+			case o.Kind == InTemp:
 				return temps[o.Index*chainWidth:][:m]
+			case o.Index == 0 && first != nil:
+				return first[done:][:m]
 			}
-			return r.Tensors[o.Index][at:][:m]
+			return r.Tensors[o.Index][at+done:][:m]
 		}
 		for i := range r.Steps {
 			s := &r.Steps[i]
 			if s.B.Kind == InValues {
 				v := r.Values[s.B.Index]
-				RowOne(s.Op, row(s.Dst), row(s.A), v[plane%len(v)])
+				RowLanes(s.Op, row(s.Dst), row(s.A), (*[Lanes]float32)(v[plane*Lanes%len(v):]))
 			} else {
 				Row(s.Op, row(s.Dst), row(s.A), row(s.B))
 			}

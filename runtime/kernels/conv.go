@@ -1,12 +1,30 @@
 package kernels
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Conv is a two-dimensional convolution with its weights packed for the
 // algorithm that suits its shape. It is immutable and may run concurrently.
 type Conv struct {
-	shape ConvShape
+	shape   ConvShape
+	options Options
 	algorithm
+}
+
+// Options change how a convolution is computed.
+type Options struct {
+	// Strict sums every product as the definition says; without it 3x3
+	// convolutions use Winograd's F(4x4, 3x3), whose rounding error is larger
+	// (about 1e-5 of the output range).
+	Strict bool
+	// Relu replaces negative outputs by zero.
+	Relu bool
+	// Upscale r, unless 0 or 1, stores output channel (i*r+j)*C+c of C*r*r as
+	// channel c of the pixels (y*r+i, x*r+j): ONNX operator DepthToSpace, mode
+	// DCR. It needs Upscales.
+	Upscale int
 }
 
 // algorithm computes images; sizes are already checked.
@@ -17,57 +35,85 @@ type algorithm interface {
 // task is what one call computes.
 type task struct {
 	dst, src     []float32
-	n            int // images
-	h, w, oh, ow int // sizes of input and output
+	planar       bool // layout of src
+	n            int  // images
+	h, w, oh, ow int  // sizes of input and output
 	tail         *ChainRun
 }
 
 // NewConv packs weights [Out, In/Groups, kH, kW] and bias [Out], or nil.
-func NewConv(s ConvShape, weights, bias []float32, options ...Option) (*Conv, error) {
+func NewConv(s ConvShape, weights, bias []float32, o Options) (*Conv, error) {
 	s.setDefaults()
 	s.OutputPadding = [2]int{}
 	if err := s.check(weights, bias); err != nil {
 		return nil, err
 	}
-	opt, lo := combine(options)
-	c := &Conv{shape: s}
-	switch in, out := s.In/s.Groups, s.Out/s.Groups; {
-	case s.Groups > 1 && in == 1:
-		c.algorithm = newDepthwise(s, weights, bias, lo)
-	case opt&Strict == 0 && winogradSuits(s):
-		c.algorithm = newWinograd(s, weights, bias, lo)
-	case s.Stride == [2]int{1, 1} && out <= 8 && in >= 4*out && s.taps() > 1:
-		c.algorithm = newScatterConv(s, weights, bias, lo)
+	if o.Upscale > 1 && !Upscales(s, o) {
+		return nil, fmt.Errorf("kernels: convolution: %d outputs cannot be stored upscaled by %d", s.Out, o.Upscale)
+	}
+	o.Upscale = max(o.Upscale, 1)
+	c := &Conv{shape: s, options: o}
+	switch {
+	case winogradSuits(s, o):
+		c.algorithm = newWinograd(s, weights, bias, o)
+	case s.PlanarOutput():
+		c.algorithm = newFewConv(s, weights, bias, o.lowest())
 	default:
-		c.algorithm = newGather(s, weights, bias, lo)
+		c.algorithm = newDirectConv(s, weights, bias, o.lowest())
 	}
 	return c, nil
 }
 
+// Upscales reports whether a convolution takes Options.Upscale: r*r times whole
+// blocks of channels, computed by Winograd's algorithm.
+func Upscales(s ConvShape, o Options) bool {
+	s.setDefaults()
+	return winogradSuits(s, o) && o.Upscale > 1 && s.Out%(o.Upscale*o.Upscale*Lanes) == 0
+}
+
+// lowest is the lower bound of outputs.
+func (o Options) lowest() float32 {
+	if o.Relu {
+		return 0
+	}
+	return noClamp
+}
+
 // OutputSize is the height and width of the output for an input of h x w, 0
-// when the window does not fit.
+// when the window does not fit. With Upscale it is that before storing.
 func (c *Conv) OutputSize(h, w int) (int, int) {
 	return c.shape.convSize(0, h), c.shape.convSize(1, w)
 }
 
-// Run convolves n images: src is [n, In, h, wd], dst [n, Out, OutputSize(h, wd)].
-// They must not overlap. A tail, unless nil, is executed on the outputs while
-// they are in cache; its planes are those of dst, which is its tensor 0.
-func (c *Conv) Run(ctx context.Context, w *Workers, dst, src []float32, n, h, wd int, tail *ChainRun) error {
-	oh, ow := c.OutputSize(h, wd)
-	if err := c.shape.checkImages(dst, src, n, h, wd, oh, ow); err != nil {
-		return err
-	}
-	return c.run(ctx, w, task{dst, src, n, h, wd, oh, ow, tail})
+// PlanarInput reports whether the input may be planar as well: few channels, as
+// pictures have.
+func (s ConvShape) PlanarInput() bool { return s.In < Lanes/2 }
+
+// PlanarOutput reports whether the output is planar: so few channels that a block
+// would be mostly padding.
+func (s ConvShape) PlanarOutput() bool {
+	return s.Out <= maxFew && s.Groups == 1 && s.Stride == [2]int{1, 1}
 }
 
-// combine joins the options and translates Relu to the lower bound of outputs.
-func combine(options []Option) (all Option, lo float32) {
-	for _, o := range options {
-		all |= o
+// PlanarInput is ConvShape.PlanarInput.
+func (c *Conv) PlanarInput() bool { return c.shape.PlanarInput() }
+
+// PlanarOutput is ConvShape.PlanarOutput.
+func (c *Conv) PlanarOutput() bool { return c.shape.PlanarOutput() }
+
+// Run convolves n images: src is [n, In, h, wd], blocked or, when PlanarInput,
+// planar; dst [n, Out, OutputSize(h, wd)], blocked unless PlanarOutput. They
+// must not overlap. A tail, unless nil, is executed on the outputs while they are
+// in cache; its planes are the blocks or planes of dst, which is its tensor 0.
+// With Upscale it has no other tensor.
+func (c *Conv) Run(ctx context.Context, w *Workers, dst, src []float32, planar bool, n, h, wd int, tail *ChainRun) error {
+	oh, ow := c.OutputSize(h, wd)
+	t := task{dst, src, planar, n, h, wd, oh, ow, tail}
+	if err := c.shape.checkImages(t, c.PlanarOutput()); err != nil {
+		return err
 	}
-	if all&Relu != 0 {
-		return all, 0
+	if planar && !c.PlanarInput() {
+		return fmt.Errorf("kernels: convolution: the input of %d channels is not blocked", c.shape.In)
 	}
-	return all, noClamp
+	return c.run(ctx, w, t)
 }

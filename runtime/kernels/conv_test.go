@@ -76,7 +76,7 @@ var convCases = []convCase{
 	{ConvShape{In: 8, Out: 8, Kernel: [2]int{3, 3}, Pads: [4]int{-1, -2, 1, -1}}, 1, 20, 40}, // cropping
 }
 
-func testConv(t *testing.T, c convCase, seed uint64, options ...Option) {
+func testConv(t *testing.T, c convCase, seed uint64, o Options) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	s := c.shape
 	s.setDefaults()
@@ -86,59 +86,114 @@ func testConv(t *testing.T, c convCase, seed uint64, options ...Option) {
 		bias = nil
 	}
 	src := random(r, c.n*s.In*c.h*c.w)
-	conv, err := NewConv(c.shape, weights, bias, options...)
+	conv, err := NewConv(c.shape, weights, bias, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := referenceConv(s, weights, bias, src, c.n, c.h, c.w)
-	if slices.Contains(options, Relu) {
+	if o.Relu {
 		for i, v := range want {
 			want[i] = max(v, 0)
 		}
 	}
+	oh, ow := conv.OutputSize(c.h, c.w)
+	size := oh * ow
 	// A tail as networks have it: a slope for each channel, then a residual.
-	planes := c.n * s.Out
 	slopes, residual := random(r, s.Out), random(r, len(want))
-	tail := func(dst []float32) *ChainRun { return nil }
-	if seed%2 == 0 {
-		size := len(want) / planes
+	withTail := seed%2 == 0
+	if withTail {
 		for i, v := range want {
 			if v < 0 {
 				v *= float64(slopes[i/size%s.Out])
 			}
-			want[i] = v + float64(residual[i])
+			want[i] = v
+			if o.Upscale == 0 {
+				want[i] += float64(residual[i])
+			}
 		}
-		tail = func(dst []float32) *ChainRun {
-			out, temp := Operand{InTensor, 0}, Operand{InTemp, 0}
-			return &ChainRun{&Chain{[]ChainStep{{Leaky, temp, out, Operand{InValues, 0}}, {Add, out, temp, Operand{InTensor, 1}}}, 1},
-				[][]float32{dst, residual}, [][]float32{slopes}}
+	}
+	tail := func(dst []float32) *ChainRun {
+		if !withTail {
+			return nil
 		}
+		out, temp := Operand{InTensor, 0}, Operand{InTemp, 0}
+		steps := []ChainStep{{Leaky, temp, out, Operand{InValues, 0}}, {Add, out, temp, Operand{InTensor, 1}}}
+		if o.Upscale > 0 {
+			steps = []ChainStep{{Leaky, out, out, Operand{InValues, 0}}}
+		}
+		lanes, other := blockedOf(slopes, 1, s.Out, 1), blockedOf(residual, c.n, s.Out, size)
+		if conv.PlanarOutput() {
+			lanes, other = nil, residual
+			for _, v := range slopes {
+				lanes = append(lanes, slices.Repeat([]float32{v}, Lanes)...)
+			}
+		}
+		return &ChainRun{&Chain{steps, 1}, [][]float32{dst, other}, [][]float32{lanes}}
+	}
+	if o.Upscale > 0 {
+		want = depthToSpace(want, c.n, s.Out, oh, ow, o.Upscale)
 	}
 	var first []float32
 	for _, threads := range []int{1, 3} {
-		all, dst := guarded(len(want))
-		if err := conv.Run(context.Background(), NewWorkers(threads), dst, src, c.n, c.h, c.w, tail(dst)); err != nil {
-			t.Fatal(err)
-		}
-		checkGuard(t, all)
-		compare(t, dst, want, 1e-5)
-		if first == nil {
-			first = dst
-		} else if !slices.Equal(first, dst) {
-			t.Fatal("the result depends on the number of threads")
+		for _, planar := range []bool{false, true} {
+			if planar && !conv.PlanarInput() {
+				continue
+			}
+			in := src
+			if !planar {
+				in = blockedOf(src, c.n, s.In, c.h*c.w)
+			}
+			length, channels := BlockedLen(c.n, s.Out, size), s.Out
+			if conv.PlanarOutput() {
+				length = len(want)
+			}
+			if up := o.Upscale; up > 0 {
+				channels /= up * up
+			}
+			all, dst := guarded(length)
+			if err := conv.Run(context.Background(), NewWorkers(threads), dst, in, planar, c.n, c.h, c.w, tail(dst)); err != nil {
+				t.Fatal(err)
+			}
+			checkGuard(t, all)
+			got := dst
+			if !conv.PlanarOutput() {
+				got = planarOf(dst, c.n, channels, len(want)/c.n/channels)
+			}
+			compare(t, got, want, 1e-5)
+			if first == nil {
+				first = got
+			} else if !slices.Equal(first, got) {
+				t.Fatal("the result depends on the number of threads or the layout of the input")
+			}
 		}
 	}
 }
 
+// depthToSpace is the operator in mode DCR.
+func depthToSpace(v []float64, n, channels, h, w, r int) []float64 {
+	out := make([]float64, len(v))
+	inner := channels / r / r
+	for i, x := range v {
+		px, y, c, image := i%w, i/w%h, i/w/h%channels, i/w/h/channels
+		phase := c / inner
+		out[((image*inner+c%inner)*h*r+y*r+phase/r)*w*r+px*r+phase%r] = x
+	}
+	return out
+}
+
 func TestConv(t *testing.T) {
-	bothPaths(t, func(t *testing.T) {
+	atLevels(t, func(t *testing.T) {
 		for i, c := range convCases {
 			t.Run(c.String(), func(t *testing.T) {
-				testConv(t, c, uint64(i))
-				testConv(t, c, uint64(i), Strict, Relu)
+				testConv(t, c, uint64(i), Options{})
+				testConv(t, c, uint64(i), Options{Strict: true, Relu: true})
 			})
 		}
-		testConv(t, convCases[1], 7, Relu)
+		testConv(t, convCases[1], 7, Options{Relu: true})
+		for seed := range uint64(2) {
+			testConv(t, convCase{square(20, 64, 1, 3, 1, 1, 1), 2, 9, 14}, seed, Options{Upscale: 2})
+			testConv(t, convCase{square(64, 288, 1, 3, 1, 1, 1), 1, 5, 107}, seed, Options{Upscale: 3, Relu: true})
+		}
 	})
 }
 
@@ -173,16 +228,14 @@ func FuzzConv(f *testing.F) {
 		if s.convSize(0, c.h) == 0 || s.convSize(1, c.w) == 0 {
 			return
 		}
-		testConv(t, c, seed)
-		if accelerated {
-			accelerated = false
-			defer func() { accelerated = true }()
-			testConv(t, c, seed, Relu)
+		defer func(l int) { level = l }(level)
+		for ; level >= withGo; level-- {
+			testConv(t, c, seed, Options{Relu: level == withAVX2})
 		}
 	})
 }
 
-func testTranspose(t *testing.T, c convCase, seed uint64, options ...Option) {
+func testTranspose(t *testing.T, c convCase, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 3))
 	s := c.shape
 	s.setDefaults()
@@ -193,23 +246,28 @@ func testTranspose(t *testing.T, c convCase, seed uint64, options ...Option) {
 	weights := random(r, s.In*s.Out/s.Groups*s.taps())
 	bias := random(r, s.Out)
 	src := random(r, c.n*s.In*c.h*c.w)
-	conv, err := NewConvTranspose(c.shape, weights, bias, options...)
+	conv, err := NewConvTranspose(c.shape, weights, bias, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := referenceTranspose(s, weights, bias, src, c.n, c.h, c.w)
 	var first []float32
 	for _, threads := range []int{1, 3} {
-		all, dst := guarded(len(want))
-		if err := conv.Run(context.Background(), NewWorkers(threads), dst, src, c.n, c.h, c.w); err != nil {
+		all, dst := guarded(BlockedLen(c.n, s.Out, oh*ow))
+		in := blockedOf(src, c.n, s.In, c.h*c.w)
+		if threads == 3 && conv.PlanarInput() {
+			in = src
+		}
+		if err := conv.Run(context.Background(), NewWorkers(threads), dst, in, threads == 3 && conv.PlanarInput(), c.n, c.h, c.w, nil); err != nil {
 			t.Fatal(err)
 		}
 		checkGuard(t, all)
-		compare(t, dst, want, 1e-5)
+		got := planarOf(dst, c.n, s.Out, oh*ow)
+		compare(t, got, want, 1e-5)
 		if first == nil {
-			first = dst
-		} else if !slices.Equal(first, dst) {
-			t.Fatal("the result depends on the number of threads")
+			first = got
+		} else if !slices.Equal(first, got) {
+			t.Fatal("the result depends on the number of threads or the layout of the input")
 		}
 	}
 }
@@ -218,7 +276,7 @@ func TestConvTranspose(t *testing.T) {
 	padded := square(6, 4, 2, 4, 3, 2, 1)
 	padded.OutputPadding = [2]int{2, 1}
 	sparse := square(3, 5, 1, 2, 4, 1, 0) // stride beyond the kernel: gaps hold the bias
-	bothPaths(t, func(t *testing.T) {
+	atLevels(t, func(t *testing.T) {
 		for i, c := range []convCase{
 			{square(1, 1, 1, 1, 1, 1, 0), 1, 1, 1},
 			{square(16, 8, 1, 4, 2, 1, 1), 2, 9, 31},
@@ -250,37 +308,40 @@ func TestConvErrors(t *testing.T) {
 		{ok, weights[1:], nil, "weights"},
 		{ok, weights, make([]float32, 3), "biases"},
 	} {
-		if _, err := NewConv(c.shape, c.weights, c.bias); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := NewConv(c.shape, c.weights, c.bias, Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: error %v, want one about %s", c.shape, err, c.want)
 		}
 	}
-	conv, err := NewConv(ok, weights, nil)
+	conv, err := NewConv(ok, weights, nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := make([]float32, 4*25)
+	v := make([]float32, 16*25)
 	ctx := context.Background()
-	if err := conv.Run(ctx, NewWorkers(1), v[1:], v, 1, 5, 5, nil); err == nil {
+	if err := conv.Run(ctx, NewWorkers(1), v[1:], v, false, 1, 5, 5, nil); err == nil {
 		t.Error("short output accepted")
 	}
-	if err := conv.Run(ctx, NewWorkers(1), v, v[1:], 1, 5, 5, nil); err == nil {
+	if err := conv.Run(ctx, NewWorkers(1), v, v[1:], false, 1, 5, 5, nil); err == nil {
 		t.Error("short input accepted")
 	}
-	if err := conv.Run(ctx, NewWorkers(1), v, v, 1, 0, 5, nil); err == nil {
+	if err := conv.Run(ctx, NewWorkers(1), v, v[301:], true, 1, 5, 5, nil); err == nil {
+		t.Error("short planar input accepted")
+	}
+	if err := conv.Run(ctx, NewWorkers(1), v, v, false, 1, 0, 5, nil); err == nil {
 		t.Error("empty image accepted")
 	}
 }
 
 func TestConvCancelled(t *testing.T) {
 	s := square(64, 64, 1, 3, 1, 1, 1)
-	conv, err := NewConv(s, make([]float32, 64*64*9), nil)
+	conv, err := NewConv(s, make([]float32, 64*64*9), nil, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	v := make([]float32, 2*64*64*64)
-	if err := conv.Run(ctx, NewWorkers(2), v[:64*64*64], v[64*64*64:], 1, 64, 64, nil); !errors.Is(err, context.Canceled) {
+	if err := conv.Run(ctx, NewWorkers(2), v[:64*64*64], v[64*64*64:], false, 1, 64, 64, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
 }

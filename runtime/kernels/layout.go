@@ -53,14 +53,19 @@ func ToPlanar(ctx context.Context, w *Workers, dst, src []float32, n, channels, 
 
 // blockToPlanes copies pixels of one block to planes that lie pitch apart.
 func blockToPlanes(dst []float32, pitch int, src []float32, lanes, pixels int) {
-	p := 0
-	for ; lanes == Lanes && p+Lanes <= pixels; p += Lanes {
-		transpose16(dst[p:], pitch, src[p*Lanes:], Lanes)
-	}
-	for l := range lanes {
-		row := dst[l*pitch:][:pixels]
-		for i := p; i < pixels; i++ {
-			row[i] = src[i*Lanes+l]
+	for p := 0; p < pixels; p += Lanes {
+		if pixels >= Lanes {
+			p = min(p, pixels-Lanes) // the last 16 again
+		}
+		if lanes == Lanes && pixels >= Lanes {
+			transpose16(dst[p:], pitch, src[p*Lanes:], Lanes)
+			continue
+		}
+		var square, columns [Lanes * Lanes]float32
+		n := copy(square[:], src[p*Lanes:min(pixels, p+Lanes)*Lanes]) / Lanes
+		transpose16(columns[:], Lanes, square[:], Lanes)
+		for l := range lanes {
+			copy(dst[l*pitch+p:][:n], columns[l*Lanes:])
 		}
 	}
 }

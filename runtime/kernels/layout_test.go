@@ -8,7 +8,7 @@ import (
 )
 
 func TestLayout(t *testing.T) {
-	bothPaths(t, func(t *testing.T) {
+	atLevels(t, func(t *testing.T) {
 		for _, c := range [][3]int{{1, 16, 16}, {2, 16, 37}, {1, 3, 5}, {2, 35, 100}, {1, 64, layoutPixels + 17}, {1, 1, 1}} {
 			n, channels, size := c[0], c[1], c[2]
 			r := rand.New(rand.NewPCG(1, 9))

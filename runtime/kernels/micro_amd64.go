@@ -3,21 +3,37 @@
 package kernels
 
 import (
-	"slices"
+	"unsafe"
 
 	"golang.org/x/sys/cpu"
 )
 
-//go:generate go -C gen run . -out ../avx2_amd64.s -stubs ../avx2_amd64.go -pkg kernels
+//go:generate go -C gen run . -out ../micro_amd64.s -stubs ../micro_asm_amd64.go -pkg kernels
 
-// accelerated tells whether the micro-kernels are assembly. Tests switch it off.
-var accelerated = cpu.X86.HasAVX2 && cpu.X86.HasFMA
+// What instructions the micro-kernels use.
+const (
+	withGo = iota
+	withAVX2
+	withAVX512
+)
 
-// The assembly does not check bounds: every wrapper touches the last elements
-// first.
+// level is chosen for this CPU; GODEBUG=cpu.avx512f=off and cpu.avx2=off lower
+// it. Tests change it.
+var level = func() int {
+	switch {
+	case cpu.X86.HasAVX512F && cpu.X86.HasFMA && cpu.X86.HasAVX2:
+		return withAVX512
+	case cpu.X86.HasAVX2 && cpu.X86.HasFMA:
+		return withAVX2
+	}
+	return withGo
+}()
+
+// The assembly does not check bounds: the wrappers touch the last elements first
+// where they are known.
 
 func gemmPanel(blocks, k int, a, b, c []float32, ldc int, start []float32, lo float32) {
-	if !accelerated || blocks == 0 || k == 0 {
+	if level == withGo || blocks == 0 || k == 0 {
 		gemmPanelGo(blocks, k, a, b, c, ldc, start, lo)
 		return
 	}
@@ -29,119 +45,193 @@ func gemmPanel(blocks, k int, a, b, c []float32, ldc int, start []float32, lo fl
 	gemmPanelAVX2(blocks, k, &a[0], &b[0], &c[0], 4*ldc, from, lo)
 }
 
-func copyPanel(dst, src []float32, offsets []int) {
-	if !accelerated || len(offsets) == 0 {
-		copyPanelGo(dst, src, offsets)
-		return
-	}
-	_, _ = dst[len(offsets)*nr-1], src[offsets[len(offsets)-1]+nr-1] // offsets ascend
-	copyPanelAVX2(len(offsets), &dst[0], &src[0], &offsets[0])
+// panelArgs is panels for the assembly, which knows the order of the fields;
+// distances are in bytes.
+type panelArgs struct {
+	count          int
+	a              *float32
+	at, pixel      int
+	spans          *span
+	spanCount      int
+	b              *float32
+	c              *float32
+	cPixel, cBlock int
+	start          *float32
+	lo             float32
 }
 
-func spreadRow(panels int, dst []float32, pitch int, src []float32) {
-	if !accelerated || panels == 0 {
-		spreadRowGo(panels, dst, pitch, src)
-		return
+func (m *panels) args() panelArgs {
+	p := panelArgs{count: m.count, a: &m.a[0], at: 4 * m.at, pixel: 4 * m.pixel, spans: unsafe.SliceData(m.spans), spanCount: len(m.spans),
+		b: unsafe.SliceData(m.b), c: &m.c[0], cPixel: 4 * m.cPixel, cBlock: 4 * m.cBlock, lo: m.lo}
+	if m.start != nil {
+		p.start = &m.start[:m.blocks*Lanes][0]
 	}
-	_, _ = dst[(panels-1)*pitch+nr-1], src[panels*nr-1]
-	spreadRowAVX2(panels, &dst[0], 4*pitch, &src[0])
+	return p
 }
 
-func sumTaps(blocks int, w []float32, offsets []int, src, dst []float32, start, lo float32) {
-	if !accelerated {
-		sumTapsGo(blocks, w, offsets, src, dst, start, lo)
-		return
-	}
-	n := blocks * tapsWidth
-	_, _, _ = src[slices.Max(offsets)+n-1], dst[n-1], w[len(offsets)-1]
-	sumTapsAVX2(blocks, len(offsets), &w[0], &offsets[0], &src[0], &dst[0], start, lo)
-}
+func (p *panelArgs) bytes() *byte { return (*byte)(unsafe.Pointer(p)) }
 
-func row(op Op, dst, a, b []float32, s float32) {
-	if !accelerated {
-		rowGo(op, dst, a, b, s)
+// multiply is the product with the weights of all blocks.
+func (m *panels) multiply() {
+	if m.count == 0 {
 		return
 	}
-	whole := len(dst) &^ 7
-	if whole > 0 {
-		var second *float32
-		if b != nil {
-			second = &b[:whole][0]
+	switch level {
+	case withGo:
+		m.panelGo()
+	case withAVX2:
+		one := *m
+		for o := range m.blocks {
+			one.blocks = 1
+			one.b, one.c = m.b[min(len(m.b), o*m.depth*Lanes):], m.c[o*m.cBlock:]
+			if m.start != nil {
+				one.start = m.start[o*Lanes:]
+			}
+			p := one.args()
+			panelAVX2_6x1(p.bytes())
 		}
-		rowAVX2(int(op), whole/8, &dst[0], &a[:whole][0], second, s)
+	default:
+		p := m.args()
+		switch m.blocks {
+		case 4:
+			panelAVX512_6x4(p.bytes())
+		case 3:
+			panelAVX512_6x3(p.bytes())
+		default:
+			// Two panels at once; the kernel leaves c behind them.
+			if p.count = m.count / 2; p.count > 0 {
+				if m.blocks == 2 {
+					panelAVX512_12x2(p.bytes())
+				} else {
+					panelAVX512_12x1(p.bytes())
+				}
+			}
+			if m.count%2 > 0 {
+				p.count = 1
+				p.at += (m.count - 1) * panelPixels * p.pixel
+				if m.blocks == 2 {
+					panelAVX512_6x2(p.bytes())
+				} else {
+					panelAVX512_6x1(p.bytes())
+				}
+			}
+		}
+	}
+}
+
+func (m *panels) lanewise() {
+	if m.count == 0 {
+		return
+	}
+	switch level {
+	case withGo:
+		m.lanewiseGo()
+	case withAVX2:
+		p := m.args()
+		lanewiseAVX2(p.bytes())
+	default:
+		p := m.args()
+		lanewiseAVX512(p.bytes())
+	}
+}
+
+// maxFew is the number of output planes of few.
+const maxFew = 3
+
+func (m *panels) few(outs int) {
+	if level == withGo {
+		m.fewGo(outs)
+		return
+	}
+	p := panelArgs{count: m.count, a: &m.a[0], at: 4 * m.at, spans: &m.spans[0], spanCount: len(m.spans),
+		b: &m.b[0], c: &m.c[0], cBlock: 4 * m.cBlock, start: &m.start[:outs][0], lo: m.lo}
+	switch wide := level == withAVX512; {
+	case outs == 1 && wide:
+		fewAVX512_1(p.bytes())
+	case outs == 1:
+		fewAVX2_1(p.bytes())
+	case outs == 2 && wide:
+		fewAVX512_2(p.bytes())
+	case outs == 2:
+		fewAVX2_2(p.bytes())
+	case wide:
+		fewAVX512_3(p.bytes())
+	default:
+		fewAVX2_3(p.bytes())
+	}
+}
+
+func winoInput(tiles int, src []float32, row int, dst []float32, tile, pos int) {
+	if level == withGo {
+		winoInputGo(tiles, src, row, dst, tile, pos)
+		return
+	}
+	_, _ = src[5*row+(4*tiles+2)*Lanes-1], dst[(tiles-1)*tile+35*pos+Lanes-1]
+	if level == withAVX2 {
+		winoInputAVX2(tiles, &src[0], 4*row, &dst[0], 4*tile, 4*pos)
+	} else {
+		winoInputAVX512(tiles, &src[0], 4*row, &dst[0], 4*tile, 4*pos)
+	}
+}
+
+func winoOutput(tiles int, src []float32, tile, pos int, start []float32, lo float32, dst []float32, row, pixel int) {
+	if level == withGo {
+		winoOutputGo(tiles, src, tile, pos, start, lo, dst, row, pixel)
+		return
+	}
+	_, _, _ = src[(tiles-1)*tile+35*pos+Lanes-1], dst[3*row+(4*tiles-1)*pixel+Lanes-1], start[Lanes-1]
+	if level == withAVX2 {
+		winoOutputAVX2(tiles, &src[0], 4*tile, 4*pos, &start[0], lo, &dst[0], 4*row, 4*pixel)
+	} else {
+		winoOutputAVX512(tiles, &src[0], 4*tile, 4*pos, &start[0], lo, &dst[0], 4*row, 4*pixel)
+	}
+}
+
+func row(op Op, dst, a, b []float32, step int) {
+	if level == withGo {
+		rowGo(op, dst, a, b, step)
+		return
+	}
+	whole := len(dst) &^ (Lanes - 1)
+	if whole > 0 {
+		_ = b[(whole/Lanes-1)*step+Lanes-1]
+		rowAVX2(int(op), whole/Lanes, &dst[0], &a[:whole][0], &b[0], 4*step)
 	}
 	if whole < len(dst) { // the same instructions for the last few
-		var x, y, z [8]float32
+		var x, y, z [Lanes]float32
 		copy(x[:], a[whole:])
-		var second *float32
-		if b != nil {
-			copy(y[:], b[whole:])
-			second = &y[0]
-		}
-		rowAVX2(int(op), 1, &z[0], &x[0], second, s)
+		copy(y[:], b[whole/Lanes*step:])
+		rowAVX2(int(op), 1, &z[0], &x[0], &y[0], 0)
 		copy(dst[whole:], z[:])
 	}
 }
 
-func winoInput(src []float32, pitch int, dst []float32, stride, ahead int) {
-	if !accelerated {
-		winoInputGo(src, pitch, dst, stride)
-		return
-	}
-	_, _ = src[5*pitch+winoIn-1], dst[35*stride+winoTiles-1]
-	winoInputAVX2(&src[0], 4*pitch, &dst[0], 4*stride, 4*ahead)
-}
-
-func winoOutput(src []float32, stride int, start, lo float32, dst []float32, pitch, ahead int) {
-	if !accelerated {
-		winoOutputGo(src, stride, start, lo, dst, pitch)
-		return
-	}
-	_, _ = src[35*stride+winoTiles-1], dst[3*pitch+winoOut-1]
-	winoOutputAVX2(&src[0], 4*stride, start, lo, &dst[0], 4*pitch, 4*ahead)
-}
-
 func interleave(dst, a, b []float32) {
-	if n := len(a) &^ 7; accelerated && n > 0 {
+	if n := len(a) &^ 7; level > withGo && n > 0 {
 		interleaveAVX2(n/8, &dst[:2*n][0], &a[0], &b[:n][0])
 		dst, a, b = dst[2*n:], a[n:], b[n:]
 	}
 	interleaveGo(dst, a, b)
 }
 
-// edgeMask has winoIn neighbours for every number of pixels missing on one side.
-var edgeMask = func() (m [3 * 40]int32) {
-	for i := 40; i < 80; i++ {
-		m[i] = -1
-	}
-	return m
-}()
-
-// winoInputEdge transforms tiles whose rows all exist and whose columns do not
-// on one side, and reports whether these are such tiles.
-func winoInputEdge(plane []float32, h, w, y, x int, dst []float32, stride int) bool {
-	if !accelerated || y < 0 || y+6 > h || x <= -winoIn || x >= w || x < 0 && x+winoIn > w {
-		return false
-	}
-	mask := 80 - (w - x)
-	if x < 0 {
-		mask = 40 + x
-	}
-	_, _ = plane[(y+6)*w-1], dst[35*stride+winoTiles-1]
-	winoInputEdgeAVX2(&plane[0], y*w+x, &edgeMask[mask:][:winoIn][0], 4*w, &dst[0], 4*stride, 4*h*w)
-	return true
-}
-
 func sumLanes(lanes *[16]float64, v []float32) {
-	if n := len(v) &^ 15; accelerated && n > 0 {
+	if n := len(v) &^ 15; level > withGo && n > 0 {
 		sumLanesAVX2(n/16, &v[0], &lanes[0])
 		v = v[n:]
 	}
 	sumLanesGo(lanes, v)
 }
 
+func sumPixels(chains *[16][Lanes]float64, v []float32) {
+	if n := len(v) / Lanes; level > withGo && n > 0 {
+		sumPixelsAVX2(n, &v[0], &chains[0][0])
+		return
+	}
+	sumPixelsGo(chains, v)
+}
+
 func transpose16(dst []float32, to int, src []float32, from int) {
-	if !accelerated {
+	if level == withGo {
 		transpose16Go(dst, to, src, from)
 		return
 	}

@@ -97,12 +97,33 @@ func compare(t *testing.T, got []float32, want []float64, tolerance float64) {
 	}
 }
 
-// bothPaths runs f with the micro-kernels of this CPU and with those in Go.
-func bothPaths(t *testing.T, f func(t *testing.T)) {
-	if accelerated {
-		t.Run("assembly", f)
-		accelerated = false
-		defer func() { accelerated = true }()
+// atLevels runs f with the micro-kernels of every level that this CPU has.
+func atLevels(t *testing.T, f func(t *testing.T)) {
+	defer func(l int) { level = l }(level)
+	for ; level >= withGo; level-- {
+		t.Run([]string{"go", "avx2", "avx512"}[level], f)
 	}
-	t.Run("go", f)
+}
+
+// blockedOf returns planar images in the blocked layout, with NaN where there
+// are no channels.
+func blockedOf(planar []float32, n, channels, size int) []float32 {
+	b := make([]float32, BlockedLen(n, channels, size))
+	fill(b, float32(math.NaN()))
+	eachElement(n, channels, size, func(at, to int) { b[to] = planar[at] })
+	return b
+}
+
+func planarOf(blocked []float32, n, channels, size int) []float32 {
+	p := make([]float32, n*channels*size)
+	eachElement(n, channels, size, func(at, from int) { p[at] = blocked[from] })
+	return p
+}
+
+// eachElement calls f with the index of every element in both layouts.
+func eachElement(n, channels, size int, f func(planar, blocked int)) {
+	for i := range n * channels * size {
+		p, c, image := i%size, i/size%channels, i/size/channels
+		f(i, ((image*Blocks(channels)+c/Lanes)*size+p)*Lanes+c%Lanes)
+	}
 }

@@ -25,27 +25,39 @@ const (
 // Row sets dst[i] = op(a[i], b[i]). Operands may be dst itself, not overlap it
 // otherwise.
 func Row(op Op, dst, a, b []float32) {
-	row(op, dst, a[:len(dst)], b[:len(dst)], 0)
+	if len(dst) > 0 {
+		row(op, dst, a[:len(dst)], b[:len(dst)], Lanes)
+	}
 }
 
-// RowOne sets dst[i] = op(a[i], b). Operations of one operand ignore b. With a
-// NaN for b Max and Min are NaN.
-func RowOne(op Op, dst, a []float32, b float32) {
-	if b != b && (op == Max || op == Min) {
-		fill(dst, b)
+// RowLanes sets dst[i] = op(a[i], b[i%16]). Operations of one operand ignore b.
+// With a NaN for b Max and Min are NaN.
+func RowLanes(op Op, dst, a []float32, b *[Lanes]float32) {
+	if len(dst) == 0 {
 		return
 	}
-	row(op, dst, a[:len(dst)], nil, b)
+	row(op, dst, a[:len(dst)], b[:], 0)
+	if op != Max && op != Min {
+		return
+	}
+	for l, v := range b {
+		for i := l; v != v && i < len(dst); i += Lanes {
+			dst[i] = v
+		}
+	}
 }
 
-// rowGo is Row, or RowOne when b is nil.
-func rowGo(op Op, dst, a, b []float32, s float32) {
+// RowOne sets dst[i] = op(a[i], b), as RowLanes does.
+func RowOne(op Op, dst, a []float32, b float32) {
+	var lanes [Lanes]float32
+	fill(lanes[:], b)
+	RowLanes(op, dst, a, &lanes)
+}
+
+// rowGo takes 16 elements at a time, b step further for each: 16 or 0.
+func rowGo(op Op, dst, a, b []float32, step int) {
 	for i, x := range a {
-		y := s
-		if b != nil {
-			y = b[i]
-		}
-		dst[i] = op.apply(x, y)
+		dst[i] = op.apply(x, b[i/Lanes*step+i%Lanes])
 	}
 }
 
@@ -129,8 +141,37 @@ func Sum(v []float32) float64 {
 	return (c[0] + c[1]) + (c[2] + c[3])
 }
 
+// SumPixels adds up pixels of a block [n][16] lane by lane, in the order of Sum.
+func SumPixels(v []float32) (sums [Lanes]float64) {
+	var chains [16][Lanes]float64 // pixel i belongs to chain i%16
+	sumPixels(&chains, v)
+	for l := range sums {
+		var c [4]float64
+		for i := range c {
+			c[i] = (chains[i][l] + chains[4+i][l]) + (chains[8+i][l] + chains[12+i][l])
+		}
+		sums[l] = (c[0] + c[1]) + (c[2] + c[3])
+	}
+	return sums
+}
+
+func sumPixelsGo(chains *[16][Lanes]float64, v []float32) {
+	for i := 0; i+Lanes <= len(v); i += Lanes {
+		c := &chains[i/Lanes%16]
+		for l, x := range v[i : i+Lanes] {
+			c[l] += float64(x)
+		}
+	}
+}
+
 func sumLanesGo(lanes *[16]float64, v []float32) {
 	for i, x := range v {
 		lanes[i%16] += float64(x)
+	}
+}
+
+func fill(dst []float32, v float32) {
+	for i := range dst {
+		dst[i] = v
 	}
 }

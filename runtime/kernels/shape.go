@@ -15,18 +15,6 @@ type ConvShape struct {
 	OutputPadding    [2]int // ConvTranspose only: added at the bottom and right
 }
 
-// An Option changes how a convolution is computed.
-type Option uint8
-
-const (
-	// Strict sums every product as the definition says; without it 3x3
-	// convolutions use Winograd's F(4x4, 3x3), whose rounding error is larger
-	// (about 1e-5 of the output range).
-	Strict Option = 1 << iota
-	// Relu replaces negative outputs by zero.
-	Relu
-)
-
 func (s *ConvShape) setDefaults() {
 	for _, v := range []*int{&s.Groups, &s.Stride[0], &s.Stride[1], &s.Dilation[0], &s.Dilation[1]} {
 		if *v == 0 {
@@ -89,21 +77,27 @@ func (s ConvShape) transposeSize(axis, n int) int {
 	return max(0, (n-1)*s.Stride[axis]+s.extent(axis)+s.OutputPadding[axis]-s.Pads[axis]-s.Pads[axis+2])
 }
 
-// checkImages tells whether src and dst hold n images of the given sizes.
-func (s ConvShape) checkImages(dst, src []float32, n, h, w, oh, ow int) error {
-	if n < 0 || h < 0 || w < 0 {
-		return fmt.Errorf("kernels: convolution: image size %dx%dx%d", n, h, w)
+// checkImages tells whether the slices hold images of the sizes.
+func (s ConvShape) checkImages(t task, planarOutput bool) error {
+	if t.n < 0 || t.h < 0 || t.w < 0 {
+		return fmt.Errorf("kernels: convolution: image size %dx%dx%d", t.n, t.h, t.w)
 	}
-	if n == 0 {
+	if t.n == 0 {
 		return nil
 	}
-	if oh == 0 || ow == 0 {
-		return fmt.Errorf("kernels: convolution: a window of %dx%d does not fit into %dx%d with pads %v", s.extent(0), s.extent(1), h, w, s.Pads)
+	if t.oh == 0 || t.ow == 0 {
+		return fmt.Errorf("kernels: convolution: a window of %dx%d does not fit into %dx%d with pads %v", s.extent(0), s.extent(1), t.h, t.w, s.Pads)
 	}
-	if len(src) < n*s.In*h*w {
+	length := func(planar bool, channels, size int) int {
+		if planar {
+			return t.n * channels * size
+		}
+		return BlockedLen(t.n, channels, size)
+	}
+	if len(t.src) < length(t.planar, s.In, t.h*t.w) {
 		return errors.New("kernels: convolution: input slice is too short")
 	}
-	if len(dst) < n*s.Out*oh*ow {
+	if len(t.dst) < length(planarOutput, s.Out, t.oh*t.ow) {
 		return errors.New("kernels: convolution: output slice is too short")
 	}
 	return nil

@@ -4,32 +4,41 @@ import "context"
 
 // winograd is F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional
 // Neural Networks", 2015): tiles of 6x6 inputs give 4x4 outputs with 36
-// multiplications for each pair of channels instead of 144. A batch of nr tiles
-// makes each of the 36 positions one matrix multiplication.
+// multiplications for each pair of channels instead of 144. A batch of tiles
+// makes each of the 36 positions one matrix multiplication. Transformed tiles
+// are [36][tile][channel], products [36][tile][output].
 type winograd struct {
 	shape   ConvShape
+	options Options
 	chunks  []winoChunk
-	biggest int // rows of the biggest chunk, padded
-	lo      float32
+	slices  []winoSlice
+	tiles   int // of a batch
 }
 
-// winoChunk is a range of output channels: few enough for their products of a
-// batch to stay in the second-level cache.
+// winoChunk is a range of output blocks.
 type winoChunk struct {
-	first, rows, padded int
-	weights             []float32 // of each slice of inputs [36][padded/mr][depth][mr]
-	bias                []float32
+	first, blocks int
+	weights       [][]float32 // of each slice [36] of packBlocks
+	bias          []float32
 }
 
-const winoChunkRows = 64
+// winoSlice is a range of input channels.
+type winoSlice struct {
+	first, depth int
+	spans        []span // of its channels, from the first on
+}
 
-// winoDepth is the number of input channels in a slice: their transformed tiles
-// stay in the second-level cache beside the products.
-const winoDepth = 64
+const (
+	// winoDepth is the number of input channels in a slice: their transformed
+	// tiles stay in the second-level cache beside the products.
+	winoDepth = 64
+	winoTiles = 24
+	winoLine  = Lanes // between positions, so that they do not share cache sets
+)
 
 // winogradSuits tells whether the transforms pay for themselves.
-func winogradSuits(s ConvShape) bool {
-	return s.Kernel == [2]int{3, 3} && s.Stride == [2]int{1, 1} && s.Dilation == [2]int{1, 1} &&
+func winogradSuits(s ConvShape, o Options) bool {
+	return !o.Strict && s.Kernel == [2]int{3, 3} && s.Stride == [2]int{1, 1} && s.Dilation == [2]int{1, 1} &&
 		s.Groups == 1 && s.In >= 8 && s.Out >= 8
 }
 
@@ -39,28 +48,57 @@ var winoG = [6][3]float64{
 	{1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1},
 }
 
-func newWinograd(s ConvShape, weights, bias []float32, lo float32) *winograd {
-	wg := &winograd{shape: s, lo: lo}
-	bias = padTo(bias, s.Out)
-	for first := 0; first < s.Out; first += winoChunkRows {
-		c := winoChunk{first: first, rows: min(winoChunkRows, s.Out-first)}
-		c.padded = roundUp(c.rows, mr)
-		c.bias = padTo(bias[first:][:c.rows], c.padded)
-		c.weights = make([]float32, 36*c.padded*s.In)
-		for o := range c.rows {
-			for i := range s.In {
-				u := winoKernel(weights[((first+o)*s.In+i)*9:][:9])
-				depth := min(winoDepth, s.In-i/winoDepth*winoDepth)
-				slice := c.weights[36*c.padded*(i/winoDepth*winoDepth):]
-				for pos, v := range u {
-					slice[(pos*c.padded+o/mr*mr)*depth+i%winoDepth*mr+o%mr] = v
-				}
+func newWinograd(s ConvShape, weights, bias []float32, o Options) *winograd {
+	wg := &winograd{shape: s, options: o, tiles: winoTiles}
+	for first := 0; first < s.In; first += winoDepth {
+		depth := min(winoDepth, s.In-first)
+		wg.slices = append(wg.slices, winoSlice{first, depth, channelSpans(nil, 0, depth, func(block int) int { return block * Lanes })})
+	}
+	bias = padTo(bias, Blocks(s.Out)*Lanes)
+	for first, blocks := range chunksOf(Blocks(s.Out)) {
+		c := winoChunk{first: first, blocks: blocks, bias: bias[first*Lanes:][:blocks*Lanes]}
+		u := make([][36]float32, blocks*Lanes*s.In)
+		for k := range u {
+			if out := first*Lanes + k/s.In; out < s.Out {
+				u[k] = winoKernel(weights[(out*s.In+k%s.In)*9:][:9])
 			}
 		}
+		for _, sl := range wg.slices {
+			var packed []float32
+			for pos := range 36 {
+				packed = append(packed, packBlocks(blocks, sl.depth, func(o, k int) float32 { return u[o*s.In+sl.first+k][pos] })...)
+			}
+			c.weights = append(c.weights, packed)
+		}
 		wg.chunks = append(wg.chunks, c)
-		wg.biggest = max(wg.biggest, c.padded)
+	}
+	if len(wg.chunks) > 1 && s.In > 2*winoDepth {
+		wg.tiles /= 2
 	}
 	return wg
+}
+
+// chunksOf cuts blocks into chunks of about equal size.
+func chunksOf(blocks int) func(yield func(first, n int) bool) {
+	return func(yield func(first, n int) bool) {
+		chunks := ceilDiv(blocks, maxChunk)
+		for i := range chunks {
+			if first := blocks * i / chunks; !yield(first, blocks*(i+1)/chunks-first) {
+				return
+			}
+		}
+	}
+}
+
+// channelSpans appends the spans of the channels [lo, hi), where at is the first
+// element of a block.
+func channelSpans(spans []span, lo, hi int, at func(block int) int) []span {
+	for c := lo; c < hi; {
+		n := min(hi-c, Lanes-c%Lanes)
+		spans = append(spans, span{4 * (at(c/Lanes) + c%Lanes), n})
+		c += n
+	}
+	return spans
 }
 
 // winoKernel is G*g*G' of a 3x3 kernel, summed in float64.
@@ -83,71 +121,120 @@ func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 	s := wg.shape
 	across := ceilDiv(t.ow, 4)
 	tiles := ceilDiv(t.oh, 4) * across
-	batches := ceilDiv(tiles, nr)
-	// Transforms write winoTiles columns even when fewer are left: into the next
-	// channel, which is transformed later, or into this room at the end.
-	inStride := s.In*nr + winoTiles
-	if len(wg.chunks) == 1 {
-		inStride = min(s.In, winoDepth)*nr + winoTiles
+	batches := ceilDiv(tiles, wg.tiles)
+	// One chunk of outputs sees its inputs slice by slice; several share the
+	// transformed tiles of all.
+	inTile := Blocks(min(s.In, winoDepth)) * Lanes
+	if len(wg.chunks) > 1 {
+		inTile = Blocks(s.In) * Lanes
 	}
-	outStride := wg.biggest*nr + winoTiles
+	outTile := wg.chunks[len(wg.chunks)-1].blocks * Lanes // the last is the biggest
+	inPos, outPos := wg.tiles*inTile+winoLine, wg.tiles*outTile+winoLine
 	return w.each(ctx, t.n*batches, func(item int, sc *scratch) {
-		image := t.src[item/batches*s.In*t.h*t.w:][:s.In*t.h*t.w]
-		first := item % batches * nr
-		var list [nr]tileRun
-		runs := tileRuns(list[:0], first, min(first+nr, tiles), across)
-		buf := sc.floats(36 * (inStride + outStride))
-		in, out := buf[:36*inStride], buf[36*inStride:]
-		// The slices of inputs are outside for one chunk of outputs, inside for
-		// several, which share all transformed tiles.
-		transform := func(from, to int) {
-			for c := from; c < to; c++ {
-				plane := image[c*t.h*t.w:][:t.h*t.w]
+		image := item / batches
+		first := item % batches * wg.tiles
+		var list [winoTiles]tileRun
+		runs := tileRuns(list[:0], first, min(first+wg.tiles, tiles), across)
+		buf := sc.floats(36 * (inPos + outPos))
+		in, out := buf[:36*inPos], buf[36*inPos:]
+		transform := func(sl *winoSlice) []float32 {
+			to := in
+			if len(wg.chunks) > 1 {
+				to = in[sl.first:]
+			}
+			for b := range Blocks(sl.depth) {
+				plane := t.src[(image*Blocks(s.In)+sl.first/Lanes+b)*t.h*t.w*Lanes:][:t.h*t.w*Lanes]
 				for _, r := range runs {
-					for k := 0; k < r.n; k += winoTiles {
-						winoInputAt(plane, t.h, t.w, r.y-s.Pads[0], r.x+4*k-s.Pads[1], in[(c-from)*nr+r.col+k:], inStride)
-					}
+					winoInputRun(plane, t.h, t.w, r.y-s.Pads[0], r.x-s.Pads[1], r.n, to[r.col*inTile+b*Lanes:], inTile, inPos)
 				}
 			}
+			return to
 		}
 		if len(wg.chunks) > 1 {
-			transform(0, s.In)
+			for i := range wg.slices {
+				transform(&wg.slices[i])
+			}
 		}
+		count := ceilDiv(min(wg.tiles, tiles-first), panelPixels)
 		for i := range wg.chunks {
 			chunk := &wg.chunks[i]
-			for k := 0; k < s.In; k += winoDepth {
-				depth := min(winoDepth, s.In-k)
-				tiles := in[k*nr:]
+			for k := range wg.slices {
+				sl := &wg.slices[k]
+				tiles := in[min(len(in), sl.first):]
 				if len(wg.chunks) == 1 {
-					tiles = in
-					transform(k, k+depth)
+					tiles = transform(sl)
 				}
-				start := zeros[:]
-				if k > 0 {
-					start = nil
+				m := panels{count: count, pixel: inTile, spans: sl.spans, depth: sl.depth, blocks: chunk.blocks,
+					cPixel: outTile, cBlock: Lanes, lo: noClamp}
+				if k == 0 {
+					m.start = zeros[:]
 				}
-				weights := chunk.weights[36*chunk.padded*k:]
+				size := sl.depth * chunk.blocks * Lanes
 				for pos := range 36 {
-					gemmPanel(chunk.padded/mr, depth, weights[pos*chunk.padded*depth:], tiles[pos*inStride:],
-						out[pos*outStride:], nr, start, noClamp)
+					m.a, m.b, m.c = tiles[pos*inPos:], chunk.weights[k][pos*size:][:size], out[pos*outPos:]
+					m.multiply()
 				}
 			}
-			for o := range chunk.rows {
-				number := item/batches*s.Out + chunk.first + o
-				plane := t.dst[number*t.oh*t.ow:][:t.oh*t.ow]
+			for b := range chunk.blocks {
 				for _, r := range runs {
-					for k := 0; k < r.n; k += winoTiles {
-						winoOutputAt(plane, t.oh, t.ow, r.y, r.x+4*k, min(winoTiles, r.n-k), out[o*nr+r.col+k:], outStride, chunk.bias[o], wg.lo)
-					}
-					if t.tail != nil {
-						for y := r.y; y < min(r.y+4, t.oh); y++ {
-							t.tail.apply(sc, number, (number*t.oh+y)*t.ow+r.x, min(4*r.n, t.ow-r.x))
-						}
-					}
+					wg.store(sc, &t, image, chunk.first+b, r, out[r.col*outTile+b*Lanes:], outTile, outPos, chunk.bias[b*Lanes:])
 				}
 			}
 		}
 	})
+}
+
+// store transforms the products of one block of outputs for a run of tiles, puts
+// the pixels where they belong and executes the tail.
+func (wg *winograd) store(sc *scratch, t *task, image, block int, r tileRun, src []float32, tile, pos int, bias []float32) {
+	lo, up := wg.options.lowest(), wg.options.Upscale
+	rows, cols := min(4, t.oh-r.y), min(4*r.n, t.ow-r.x)
+	number := image*Blocks(wg.shape.Out) + block
+	if up == 1 {
+		at := ((number*t.oh+r.y)*t.ow + r.x) * Lanes
+		dst := t.dst[at:]
+		whole := 0
+		if rows == 4 {
+			if whole = cols / 4; whole > 0 {
+				winoOutput(whole, src, tile, pos, bias, lo, dst, t.ow*Lanes, Lanes)
+			}
+		}
+		for k := whole; k < r.n; k++ { // tiles that are not all inside
+			var window [16 * Lanes]float32
+			winoOutput(1, src[k*tile:], tile, pos, bias, lo, window[:], 4*Lanes, Lanes)
+			for y := range rows {
+				copy(dst[(y*t.ow+4*k)*Lanes:][:min(4, cols-4*k)*Lanes], window[y*4*Lanes:])
+			}
+		}
+		if t.tail != nil {
+			for y := range rows {
+				t.tail.apply(sc, number, at+y*t.ow*Lanes, cols*Lanes)
+			}
+		}
+		return
+	}
+	// Channel (i*up+j)*C+c becomes channel c of pixels up apart.
+	inner := Blocks(wg.shape.Out) / (up * up)
+	phase, plane := block/inner, image*inner+block%inner
+	at := ((plane*t.oh+r.y)*up + phase/up) * t.ow * up
+	dst := t.dst[(at+r.x*up+phase%up)*Lanes:]
+	if t.tail == nil && rows == 4 && cols == 4*r.n {
+		winoOutput(r.n, src, tile, pos, bias, lo, dst, up*t.ow*up*Lanes, up*Lanes)
+		return
+	}
+	window := sc.more(16 * winoTiles * Lanes)
+	width := 4 * r.n * Lanes
+	winoOutput(r.n, src, tile, pos, bias, lo, window, width, Lanes)
+	for y := range rows {
+		line := window[y*width:][:cols*Lanes]
+		if t.tail != nil {
+			t.tail.applyTo(sc, line, number, 0, len(line))
+		}
+		to := dst[y*up*t.ow*up*Lanes:]
+		for x := range cols {
+			*(*[Lanes]float32)(to[x*up*Lanes:]) = *(*[Lanes]float32)(line[x*Lanes:])
+		}
+	}
 }
 
 // tileRun are n tiles beside each other: their outputs start at (y, x), the
@@ -165,34 +252,24 @@ func tileRuns(runs []tileRun, first, last, across int) []tileRun {
 	return runs
 }
 
-// winoInputAt transforms winoTiles tiles from (y, x) on; outside of the plane is
-// zero.
-func winoInputAt(plane []float32, h, w, y, x int, dst []float32, stride int) {
-	if y >= 0 && y+6 <= h && x >= 0 && x+winoIn <= w {
-		winoInput(plane[y*w+x:], w, dst, stride, h*w)
-		return
-	}
-	if winoInputEdge(plane, h, w, y, x, dst, stride) {
-		return
-	}
-	var window [6 * winoIn]float32
-	if left, right := max(0, -x), min(winoIn, w-x); left < right {
-		for r := max(0, -y); r < min(6, h-y); r++ {
-			copy(window[r*winoIn+left:][:right-left], plane[(y+r)*w+x+left:])
+// winoInputRun transforms n tiles of one block from (y, x) on; outside of the
+// plane is zero.
+func winoInputRun(plane []float32, h, w, y, x, n int, dst []float32, tile, pos int) {
+	for k := 0; k < n; {
+		left := x + 4*k
+		if y >= 0 && y+6 <= h && left >= 0 && left+6 <= w {
+			whole := min(n-k, (w-2-left)/4)
+			winoInput(whole, plane[(y*w+left)*Lanes:], w*Lanes, dst[k*tile:], tile, pos)
+			k += whole
+			continue
 		}
-	}
-	winoInput(window[:], winoIn, dst, stride, 0)
-}
-
-// winoOutputAt transforms n tiles and stores what lies in the plane.
-func winoOutputAt(plane []float32, h, w, y, x, n int, src []float32, stride int, start, lo float32) {
-	if y+4 <= h && x+winoOut <= w && n == winoTiles {
-		winoOutput(src, stride, start, lo, plane[y*w+x:], w, h*w)
-		return
-	}
-	var window [4 * winoOut]float32
-	winoOutput(src, stride, start, lo, window[:], winoOut, 0)
-	for r := range min(4, h-y) {
-		copy(plane[(y+r)*w+x:][:min(4*n, w-x)], window[r*winoOut:])
+		var window [36 * Lanes]float32
+		if from, to := max(0, -left), min(6, w-left); from < to {
+			for r := max(0, -y); r < min(6, h-y); r++ {
+				copy(window[(r*6+from)*Lanes:][:(to-from)*Lanes], plane[((y+r)*w+left+from)*Lanes:])
+			}
+		}
+		winoInput(1, window[:], 6*Lanes, dst[k*tile:], tile, pos)
+		k++
 	}
 }

@@ -73,7 +73,7 @@ func (w *Workers) For(ctx context.Context, n int, f func(i, worker int)) error {
 
 // scratch is the memory one thread works in: grown on demand, reused by the
 // next call, never proportional to the image.
-type scratch struct{ buf, temps []float32 }
+type scratch struct{ buf, temps, extra []float32 }
 
 // floats returns n floats of unspecified content, valid until the next call.
 func (s *scratch) floats(n int) []float32 {
@@ -89,6 +89,14 @@ func (s *scratch) rows(n int) []float32 {
 		s.temps = make([]float32, n)
 	}
 	return s.temps[:n]
+}
+
+// more returns n floats beside those.
+func (s *scratch) more(n int) []float32 {
+	if len(s.extra) < n {
+		s.extra = make([]float32, n)
+	}
+	return s.extra[:n]
 }
 
 // each is For with a scratch for every running call, taken from those idle, so

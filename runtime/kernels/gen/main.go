@@ -1,4 +1,4 @@
-// Command gen writes the AVX2 and FMA micro-kernels of package kernels. It is a
+// Command gen writes the micro-kernels of package kernels for AVX2 with FMA and for AVX-512. It is a
 // module of its own so that the generator is no dependency of daq.
 package main
 
@@ -13,21 +13,36 @@ import (
 func main() {
 	ConstraintExpr("amd64,!purego")
 	gemmPanel()
-	copyPanel()
-	spreadRow()
-	sumTaps()
 	row()
 	interleave()
 	sumLanes()
+	sumPixels()
 	transpose16()
-	winoInput()
-	winoOutput()
+	for _, m := range []isa{avx2, avx512} {
+		panels := [][2]int{{6, 1}}
+		if m.bytes == 64 {
+			panels = [][2]int{{6, 1}, {12, 1}, {6, 2}, {12, 2}, {6, 3}, {6, 4}}
+		}
+		for _, p := range panels {
+			panel(m, p[0], p[1])
+		}
+		lanewise(m)
+		for outs := 1; outs <= 3; outs++ {
+			few(m, outs)
+		}
+		winoInput(m)
+		winoOutput(m)
+	}
 	Generate()
 }
 
 var (
 	ys = []reg.VecPhysical{reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7,
 		reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15}
+	zs = []reg.VecPhysical{reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7,
+		reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
+		reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23,
+		reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31}
 	xs = []reg.VecPhysical{reg.X0, reg.X1, reg.X2, reg.X3, reg.X4, reg.X5, reg.X6, reg.X7,
 		reg.X8, reg.X9, reg.X10, reg.X11, reg.X12, reg.X13, reg.X14, reg.X15}
 )
@@ -145,81 +160,6 @@ func gemmPanel() {
 		}
 	}
 	LEAQ(Mem{Base: c, Index: ldc, Scale: 4}, c)
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
-	VZEROUPPER()
-	RET()
-}
-
-func copyPanel() {
-	TEXT("copyPanelAVX2", NOSPLIT, "func(rows int, dst *float32, src *float32, offsets *int)")
-	Pragma("noescape")
-	Doc("copyPanelAVX2 is copyPanelGo.")
-	rows, dst, src, offsets := param("rows"), param("dst"), param("src"), param("offsets")
-	from := GP64()
-	Label("row")
-	MOVQ(Mem{Base: offsets}, from)
-	LEAQ(Mem{Base: src, Index: from, Scale: 4}, from)
-	for v := range 3 {
-		VMOVUPS(Mem{Base: from, Disp: 32 * v}, ys[v])
-		VMOVUPS(ys[v], Mem{Base: dst, Disp: 32 * v})
-	}
-	ADDQ(Imm(8), offsets)
-	ADDQ(Imm(96), dst)
-	DECQ(rows)
-	JNZ(LabelRef("row"))
-	VZEROUPPER()
-	RET()
-}
-
-func spreadRow() {
-	TEXT("spreadRowAVX2", NOSPLIT, "func(panels int, dst *float32, pitch int, src *float32)")
-	Pragma("noescape")
-	Doc("spreadRowAVX2 is spreadRowGo; pitch is in bytes.")
-	panels, dst, pitch, src := param("panels"), param("dst"), param("pitch"), param("src")
-	Label("panel")
-	for v := range 3 {
-		VMOVUPS(Mem{Base: src, Disp: 32 * v}, ys[v])
-		VMOVUPS(ys[v], Mem{Base: dst, Disp: 32 * v})
-	}
-	ADDQ(Imm(96), src)
-	ADDQ(pitch, dst)
-	DECQ(panels)
-	JNZ(LabelRef("panel"))
-	VZEROUPPER()
-	RET()
-}
-
-// sumTaps: 32 pixels in 4 accumulators.
-func sumTaps() {
-	TEXT("sumTapsAVX2", NOSPLIT, "func(blocks int, taps int, w *float32, offsets *int, src *float32, dst *float32, start float32, lo float32)")
-	Pragma("noescape")
-	Doc("sumTapsAVX2 is sumTapsGo.")
-	blocks, taps, w, offsets := param("blocks"), param("taps"), param("w"), param("offsets")
-	src, dst := param("src"), param("dst")
-	t, from := GP64(), GP64()
-	Label("block")
-	for v := range 4 {
-		VBROADCASTSS(paramAt("start"), ys[v])
-	}
-	XORQ(t, t)
-	Label("tap")
-	MOVQ(Mem{Base: offsets, Index: t, Scale: 8}, from)
-	VBROADCASTSS(Mem{Base: w, Index: t, Scale: 4}, ys[4])
-	LEAQ(Mem{Base: src, Index: from, Scale: 4}, from)
-	for v := range 4 {
-		VFMADD231PS(Mem{Base: from, Disp: 32 * v}, ys[4], ys[v])
-	}
-	INCQ(t)
-	CMPQ(t, taps)
-	JLT(LabelRef("tap"))
-	VBROADCASTSS(paramAt("lo"), ys[4])
-	for v := range 4 {
-		VMAXPS(ys[v], ys[4], ys[v])
-		VMOVUPS(ys[v], Mem{Base: dst, Disp: 32 * v})
-	}
-	ADDQ(U32(128), src)
-	ADDQ(U32(128), dst)
 	DECQ(blocks)
 	JNZ(LabelRef("block"))
 	VZEROUPPER()

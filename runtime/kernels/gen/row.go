@@ -78,48 +78,38 @@ func sigmoid() {
 	VDIVPS(x, ys[12], x)
 }
 
-// row has two loops for each operation: b a row, or b one value for all.
+// row has a loop for each operation, 16 elements at a time.
 func row() {
-	TEXT("rowAVX2", NOSPLIT, "func(op int, blocks int, dst *float32, a *float32, b *float32, s float32)")
+	TEXT("rowAVX2", NOSPLIT, "func(op int, blocks int, dst *float32, a *float32, b *float32, step int)")
 	Pragma("noescape")
-	Doc("rowAVX2 is rowGo for blocks of 8 elements; b is nil where s stands for it.")
-	op, blocks, dst, a, b := param("op"), param("blocks"), param("dst"), param("a"), param("b")
-	label := func(op int, kind string) string { return kind + string(rune('A'+op)) }
-	TESTQ(b, b)
-	JZ(LabelRef("scalar"))
+	Doc("rowAVX2 is rowGo for blocks of 16 elements; step is in bytes.")
+	op, blocks, dst, a, b, step := param("op"), param("blocks"), param("dst"), param("a"), param("b"), param("step")
+	label := func(op int) string { return "op" + string(rune('A'+op)) }
 	for i := range rowOps {
 		CMPQ(op, Imm(uint64(i)))
-		JEQ(LabelRef(label(i, "row")))
-	}
-	Label("scalar")
-	VBROADCASTSS(paramAt("s"), ys[1])
-	for i := range rowOps {
-		CMPQ(op, Imm(uint64(i)))
-		JEQ(LabelRef(label(i, "one")))
+		JEQ(LabelRef(label(i)))
 	}
 	RET()
 	for i, o := range rowOps {
-		for _, kind := range []string{"row", "one"} {
-			Label(label(i, kind))
-			if o.setup != nil {
-				o.setup()
-			}
-			loop := label(i, kind+"Loop")
-			Label(loop)
-			VMOVUPS(Mem{Base: a}, ys[0])
-			if kind == "row" {
-				VMOVUPS(Mem{Base: b}, ys[1])
-				ADDQ(Imm(32), b)
-			}
-			o.body()
-			VMOVUPS(ys[0], Mem{Base: dst})
-			ADDQ(Imm(32), a)
-			ADDQ(Imm(32), dst)
-			DECQ(blocks)
-			JNZ(LabelRef(loop))
-			VZEROUPPER()
-			RET()
+		Label(label(i))
+		if o.setup != nil {
+			o.setup()
 		}
+		loop := label(i) + "Loop"
+		Label(loop)
+		for half := range 2 {
+			VMOVUPS(Mem{Base: a, Disp: 32 * half}, ys[0])
+			VMOVUPS(Mem{Base: b, Disp: 32 * half}, ys[1])
+			o.body()
+			VMOVUPS(ys[0], Mem{Base: dst, Disp: 32 * half})
+		}
+		ADDQ(Imm(64), a)
+		ADDQ(step, b)
+		ADDQ(Imm(64), dst)
+		DECQ(blocks)
+		JNZ(LabelRef(loop))
+		VZEROUPPER()
+		RET()
 	}
 }
 
@@ -167,6 +157,30 @@ func sumLanes() {
 	for v := range 4 {
 		VMOVUPD(ys[v], Mem{Base: lanes, Disp: 32 * v})
 	}
+	VZEROUPPER()
+	RET()
+}
+
+// sumPixels keeps its 16 chains of 16 lanes in memory.
+func sumPixels() {
+	TEXT("sumPixelsAVX2", NOSPLIT, "func(pixels int, src *float32, chains *float64)")
+	Pragma("noescape")
+	Doc("sumPixelsAVX2 is sumPixelsGo.")
+	pixels, src, chains := param("pixels"), param("src"), param("chains")
+	at := GP64()
+	XORQ(at, at)
+	Label("pixel")
+	for v := range 4 {
+		chain := Mem{Base: chains, Index: at, Scale: 1, Disp: 32 * v}
+		VCVTPS2PD(Mem{Base: src, Disp: 16 * v}, ys[v])
+		VADDPD(chain, ys[v], ys[v])
+		VMOVUPD(ys[v], chain)
+	}
+	ADDQ(Imm(64), src)
+	ADDQ(U32(128), at)
+	ANDQ(U32(2047), at)
+	DECQ(pixels)
+	JNZ(LabelRef("pixel"))
 	VZEROUPPER()
 	RET()
 }

@@ -17,194 +17,258 @@ func six(base, stride reg.GPVirtual, disp int) [6]Mem {
 	}
 }
 
-// inputColumn is winoB: registers 0 to 5 to those returned; 4, 5 and 2 in
-// registers 13 to 15.
-func inputColumn(r []reg.VecPhysical) [6]reg.VecPhysical {
-	k4, k5, k2 := r[13], r[14], r[15]
-	VMOVAPS(r[4], r[6]) // 4*d0 - 5*d2 + d4
-	VFNMADD231PS(r[2], k5, r[6])
-	VFMADD231PS(r[0], k4, r[6])
-	VFNMADD231PS(r[3], k5, r[5]) // 4*d1 - 5*d3 + d5
-	VFMADD231PS(r[1], k4, r[5])
-	VMOVAPS(r[4], r[7]) // d4 - 4*d2
-	VFNMADD231PS(r[2], k4, r[7])
-	VMOVAPS(r[3], r[8]) // d3 - 4*d1
-	VFNMADD231PS(r[1], k4, r[8])
-	VADDPS(r[8], r[7], r[9])
-	VSUBPS(r[8], r[7], r[7])
-	VSUBPS(r[2], r[4], r[4]) // d4 - d2
-	VSUBPS(r[1], r[3], r[3]) // d3 - d1
-	VMOVAPS(r[4], r[10])
-	VFMADD231PS(r[3], k2, r[4])
-	VFNMADD231PS(r[3], k2, r[10])
-	return [6]reg.VecPhysical{r[6], r[9], r[7], r[4], r[10], r[5]}
+// inputRows computes the wanted results of winoB from vectors 0 to 5 of d into
+// registers of free; 4, 5 and 2 are in k.
+func inputRows(d, free []reg.VecPhysical, k [3]reg.VecPhysical, wanted [6]bool) (t [6]reg.VecPhysical) {
+	next := func() reg.VecPhysical {
+		r := free[0]
+		free = free[1:]
+		return r
+	}
+	k4, k5, k2 := k[0], k[1], k[2]
+	temp := free[len(free)-1]
+	if wanted[0] { // 4*d0 - 5*d2 + d4
+		t[0] = next()
+		VMOVAPS(d[4], t[0])
+		VFNMADD231PS(d[2], k5, t[0])
+		VFMADD231PS(d[0], k4, t[0])
+	}
+	if wanted[1] { // (d4 - 4*d2) ± (d3 - 4*d1)
+		t[1], t[2] = next(), next()
+		b := temp
+		VMOVAPS(d[4], t[2])
+		VFNMADD231PS(d[2], k4, t[2])
+		VMOVAPS(d[3], b)
+		VFNMADD231PS(d[1], k4, b)
+		VADDPS(b, t[2], t[1])
+		VSUBPS(b, t[2], t[2])
+	}
+	if wanted[3] { // (d4 - d2) ± 2*(d3 - d1)
+		t[3], t[4] = next(), next()
+		e := temp
+		VSUBPS(d[2], d[4], t[3])
+		VSUBPS(d[1], d[3], e)
+		VMOVAPS(t[3], t[4])
+		VFMADD231PS(e, k2, t[3])
+		VFNMADD231PS(e, k2, t[4])
+	}
+	if wanted[5] { // 4*d1 - 5*d3 + d5
+		t[5] = next()
+		VMOVAPS(d[5], t[5])
+		VFNMADD231PS(d[3], k5, t[5])
+		VFMADD231PS(d[1], k4, t[5])
+	}
+	return t
 }
 
-// winoInput transforms down the columns first, on pixels as they lie in memory,
-// then along the rows, with one tile in each lane.
-//
-// The second form reads only pixels whose mask is set, 36 for each row, and
-// takes the others for zero; its source starts at elements after src.
-func winoInput() {
-	TEXT("winoInputAVX2", 0, "func(src *float32, pitch int, dst *float32, stride int, ahead int)")
-	Pragma("noescape")
-	Doc("winoInputAVX2 is winoInputGo; pitch and stride are in bytes. The same pixels ahead bytes further are prefetched.")
-	winoInputBody(param("src"), func(v int, at Mem, to reg.VecPhysical) { VMOVUPS(at, to) })
+var all = [6]bool{true, true, true, true, true, true}
 
-	TEXT("winoInputEdgeAVX2", 0, "func(src *float32, at int, mask *int32, pitch int, dst *float32, stride int, ahead int)")
+// winoInput transforms tiles beside each other, 16 channels at a time.
+func winoInput(m isa) {
+	frame := 0
+	if m.bytes == 32 {
+		frame = 36 * m.bytes
+	}
+	TEXT("winoInput"+m.name, 0, "func(tiles int, src *float32, row int, dst *float32, tile int, pos int)")
 	Pragma("noescape")
-	Doc("winoInputEdgeAVX2 is winoInputAVX2 for a source of which mask is in the image.")
-	src, at, mask := param("src"), param("at"), param("mask")
-	LEAQ(Mem{Base: src, Index: at, Scale: 4}, src)
-	loaded := -1
-	winoInputBody(src, func(v int, at Mem, to reg.VecPhysical) {
-		m := ys[12]
-		if v == 4 {
-			m = xs[12]
+	Doc("winoInput" + m.name + " is winoInputGo; row, tile and pos are in bytes.")
+	tiles, src, row, dst, tile, pos := param("tiles"), param("src"), param("row"), param("dst"), param("tile"), param("pos")
+	last := len(m.v)
+	k := [3]reg.VecPhysical{m.v[last-3], m.v[last-2], m.v[last-1]}
+	for i, v := range []float32{4, 5, 2} {
+		VBROADCASTSS(constant([]string{"four", "five", "two"}[i], v), k[i])
+	}
+	var mid Mem
+	if frame > 0 {
+		mid = AllocLocal(frame)
+	}
+	Label("tile")
+	if frame > 0 {
+		for half := range 2 {
+			disp := half * m.bytes
+			for x := range 6 {
+				for y, at := range six(src, row, 64*x+disp) {
+					VMOVUPS(at, m.v[y])
+				}
+				for i, t := range inputRows(m.v, m.v[6:13], k, all) {
+					VMOVUPS(t, mid.Offset((i*6+x)*m.bytes))
+				}
+			}
+			to := GP64()
+			MOVQ(dst, to)
+			for i := range 6 {
+				for x := range 6 {
+					VMOVUPS(mid.Offset((i*6+x)*m.bytes), m.v[x])
+				}
+				at := six(to, pos, disp)
+				for j, t := range inputRows(m.v, m.v[6:13], k, all) {
+					VMOVUPS(t, at[j])
+				}
+				if i < 5 {
+					LEAQ(Mem{Base: to, Index: pos, Scale: 4}, to)
+					LEAQ(Mem{Base: to, Index: pos, Scale: 2}, to)
+				}
+			}
 		}
-		if v != loaded {
-			VMOVDQU(Mem{Base: mask, Disp: 32 * v}, m)
-			loaded = v
-		}
-		VMASKMOVPS(at, m, to)
-	})
-}
-
-func winoInputBody(src reg.GPVirtual, load func(v int, at Mem, to reg.VecPhysical)) {
-	k4, k5, k2 := constant("four", 4), constant("five", 5), constant("two", 2)
-	pitch, dst, stride := param("pitch"), param("dst"), param("stride")
-	prefetch(src, pitch, 6, 3)
-	const row = 4 * 36
-	mid := AllocLocal(6 * row)
-	VMOVUPS(k4, ys[13])
-	VMOVUPS(k5, ys[14])
-	VMOVUPS(k2, ys[15])
-	for v := range 5 {
-		r := ys
-		if v == 4 {
-			r = xs // the last 4 of 36 pixels
-		}
-		for y, at := range six(src, pitch, 32*v) {
-			load(v, at, r[y])
-		}
-		for i, t := range inputColumn(r) {
-			VMOVUPS(t, mid.Offset(i*row+32*v))
+	} else {
+		// Three rows of results at a time leave everything in registers.
+		to := GP64()
+		MOVQ(dst, to)
+		for half := range 2 {
+			first := 3 * half
+			wanted := [6]bool{true, true, true, false, false, false}
+			if half == 1 {
+				wanted = [6]bool{false, false, false, true, true, true}
+			}
+			var held [3][]reg.VecPhysical
+			for i := range held {
+				held[i] = make([]reg.VecPhysical, 6)
+			}
+			loaded := m.v[18:24]
+			for x := range 6 {
+				for y, at := range six(src, row, 64*x) {
+					if half == 0 && y < 5 || half == 1 && y > 0 {
+						VMOVUPS(at, loaded[y])
+					}
+				}
+				t := inputRows(loaded, []reg.VecPhysical{m.v[3*x], m.v[3*x+1], m.v[3*x+2], m.v[24]}, k, wanted)
+				for i, r := range t[first : first+3] {
+					held[i][x] = r
+				}
+			}
+			for i := range 3 {
+				at := six(to, pos, 0)
+				for j, t := range inputRows(held[i], m.v[18:29], k, all) {
+					VMOVUPS(t, at[j])
+				}
+				if half == 0 || i < 2 {
+					LEAQ(Mem{Base: to, Index: pos, Scale: 4}, to)
+					LEAQ(Mem{Base: to, Index: pos, Scale: 2}, to)
+				}
+			}
 		}
 	}
-	for i := range 6 {
-		// Register v holds pixels 4v to 4v+3 of tile 0 on, and of tile 4 on.
-		for v := range 5 {
-			VMOVUPS(mid.Offset(i*row+16*v), xs[6+v])
-			VINSERTF128(Imm(1), mid.Offset(i*row+16*v+64), ys[6+v], ys[6+v])
-		}
-		v := ys[6:11]
-		VUNPCKLPS(v[2], v[1], ys[4])
-		VUNPCKLPS(v[4], v[3], ys[11])
-		VUNPCKHPD(ys[11], ys[4], ys[5])
-		VUNPCKLPD(ys[11], ys[4], ys[4])
-		VUNPCKLPS(v[1], v[0], ys[0])
-		VUNPCKHPS(v[1], v[0], ys[2])
-		VUNPCKLPS(v[3], v[2], ys[11])
-		VUNPCKHPS(v[3], v[2], ys[12])
-		VUNPCKHPD(ys[11], ys[0], ys[1])
-		VUNPCKLPD(ys[11], ys[0], ys[0])
-		VUNPCKHPD(ys[12], ys[2], ys[3])
-		VUNPCKLPD(ys[12], ys[2], ys[2])
-		to := six(dst, stride, 0)
-		for j, t := range inputColumn(ys) {
-			VMOVUPS(t, to[j])
-		}
-		LEAQ(Mem{Base: dst, Index: stride, Scale: 4}, dst)
-		LEAQ(Mem{Base: dst, Index: stride, Scale: 2}, dst)
-	}
+	ADDQ(U32(4*64), src)
+	ADDQ(tile, dst)
+	DECQ(tiles)
+	JNZ(LabelRef("tile"))
 	VZEROUPPER()
 	RET()
 }
 
-// outputColumn is winoA: registers 0 to 5 to those returned; 2, 4 and 8 in
-// registers 13 to 15.
-func outputColumn() [4]reg.VecPhysical {
-	r := ys
-	k2, k4, k8 := r[13], r[14], r[15]
-	VADDPS(r[1], r[2], r[8])
-	VSUBPS(r[2], r[1], r[9])
-	VADDPS(r[3], r[4], r[10])
-	VSUBPS(r[4], r[3], r[11])
-	VADDPS(r[8], r[0], r[0])
-	VADDPS(r[10], r[0], r[0])
-	VMOVAPS(r[9], r[6])
-	VFMADD231PS(r[11], k2, r[6])
-	VMOVAPS(r[8], r[7])
-	VFMADD231PS(r[10], k4, r[7])
-	VADDPS(r[9], r[5], r[5])
-	VFMADD231PS(r[11], k8, r[5])
-	return [4]reg.VecPhysical{r[0], r[6], r[7], r[5]}
+// outputRows is winoA of vectors d, using them up; two more registers, and 2, 4
+// and 8 in k.
+func outputRows(d []reg.VecPhysical, free [2]reg.VecPhysical, k [3]reg.VecPhysical) [4]reg.VecPhysical {
+	k2, k4, k8 := k[0], k[1], k[2]
+	s, p := free[0], free[1]
+	VADDPS(d[1], d[2], s)
+	VSUBPS(d[2], d[1], d[1]) // difference
+	VADDPS(d[3], d[4], p)
+	VSUBPS(d[4], d[3], d[3]) // difference
+	VADDPS(s, d[0], d[0])
+	VADDPS(p, d[0], d[0])
+	VADDPS(d[1], d[5], d[5])
+	VFMADD231PS(d[3], k8, d[5])
+	VFMADD231PS(d[3], k2, d[1])
+	VFMADD231PS(p, k4, s)
+	return [4]reg.VecPhysical{d[0], d[1], s, d[5]}
 }
 
-// winoOutput is winoInput the other way round: down the columns, along the rows
-// with a tile in each lane, then back to pixels as they lie in memory.
-func winoOutput() {
-	k8 := constant("eight", 8)
-	TEXT("winoOutputAVX2", 0, "func(src *float32, stride int, start float32, lo float32, dst *float32, pitch int, ahead int)")
+// winoOutput transforms back, adds the bias and stores 16 pixels.
+func winoOutput(m isa) {
+	TEXT("winoOutput"+m.name, 0, "func(tiles int, src *float32, tile int, pos int, start *float32, lo float32, dst *float32, row int, pixel int)")
 	Pragma("noescape")
-	Doc("winoOutputAVX2 is winoOutputGo; stride and pitch are in bytes.")
-	src, stride, dst, pitch := param("src"), param("stride"), param("dst"), param("pitch")
-	prefetch(dst, pitch, 4, 2)
-	mid := AllocLocal(4 * 6 * 32)
-	VMOVUPS(constant("two", 2), ys[13])
-	VMOVUPS(constant("four", 4), ys[14])
-	VMOVUPS(k8, ys[15])
-	row := GP64() // six positions
-	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, row)
-	ADDQ(row, row)
-	for j := range 6 {
-		for i, at := range six(src, row, 0) {
-			VMOVUPS(at, ys[i])
-		}
-		for y, t := range outputColumn() {
-			VMOVUPS(t, mid.Offset((y*6+j)*32))
-		}
-		ADDQ(stride, src)
+	Doc("winoOutput" + m.name + " is winoOutputGo; tile, pos, row and pixel are in bytes.")
+	tiles, src, pos, start := param("tiles"), param("src"), param("pos"), param("start")
+	dst, row, pixel := param("dst"), param("row"), param("pixel")
+	sixth, three := GP64(), times3(pixel) // six positions
+	LEAQ(Mem{Base: pos, Index: pos, Scale: 2}, sixth)
+	ADDQ(sixth, sixth)
+	last := len(m.v)
+	k := [3]reg.VecPhysical{m.v[last-3], m.v[last-2], m.v[last-1]}
+	for i, v := range []float32{2, 4, 8} {
+		VBROADCASTSS(constant([]string{"two", "four", "eight"}[i], v), k[i])
 	}
-	for y := range 4 {
+	var mid Mem
+	if m.bytes == 32 {
+		mid = AllocLocal(24 * m.bytes)
+	}
+	finish := func(t [4]reg.VecPhysical, bias, low reg.VecPhysical, to reg.GPVirtual, disp int) {
+		for x, v := range t {
+			VADDPS(bias, v, v)
+			VMAXPS(v, low, v)
+			at := Mem{Base: to, Disp: disp}
+			switch x {
+			case 1, 2:
+				at.Index, at.Scale = pixel, uint8(x)
+			case 3:
+				at.Index, at.Scale = three, 1
+			}
+			VMOVUPS(v, at)
+		}
+	}
+	Label("tile")
+	for disp := 0; disp < 64; disp += m.bytes {
+		from, to := GP64(), GP64()
+		MOVQ(src, from)
+		var held [6][4]reg.VecPhysical
+		free := m.v[:last-3]
 		for j := range 6 {
-			VMOVUPS(mid.Offset((y*6+j)*32), ys[j])
+			if m.bytes == 32 {
+				free = m.v
+			}
+			d := free[:6]
+			for i, at := range six(from, sixth, disp) {
+				VMOVUPS(at, d[i])
+			}
+			// Six registers are loaded and four kept; the others are free again.
+			t := outputRows(d, [2]reg.VecPhysical{free[6], free[7]}, k)
+			if m.bytes == 32 {
+				for y, v := range t {
+					VMOVUPS(v, mid.Offset((y*6+j)*m.bytes))
+				}
+			} else {
+				held[j] = t
+				var rest []reg.VecPhysical
+				for _, r := range free {
+					if r != t[0] && r != t[1] && r != t[2] && r != t[3] {
+						rest = append(rest, r)
+					}
+				}
+				free = rest
+			}
+			if j < 5 {
+				ADDQ(pos, from)
+			}
 		}
-		p := outputColumn()
-		VBROADCASTSS(paramAt("start"), ys[1])
-		VBROADCASTSS(paramAt("lo"), ys[2])
-		for _, v := range p {
-			VADDPS(ys[1], v, v)
-			VMAXPS(v, ys[2], v)
+		MOVQ(dst, to)
+		for y := range 4 {
+			var d []reg.VecPhysical
+			if m.bytes == 32 {
+				free, d = m.v[6:], m.v[:6]
+				for j := range 6 {
+					VMOVUPS(mid.Offset((y*6+j)*m.bytes), d[j])
+				}
+			} else {
+				for j := range 6 {
+					d = append(d, held[j][y])
+				}
+			}
+			t := outputRows(d, [2]reg.VecPhysical{free[0], free[1]}, k)
+			// Registers of d that hold no result take the bias and the bound.
+			VMOVUPS(Mem{Base: start, Disp: disp}, d[3])
+			VBROADCASTSS(paramAt("lo"), d[4])
+			finish(t, d[3], d[4], to, disp)
+			if y < 3 {
+				ADDQ(row, to)
+			}
 		}
-		VUNPCKLPS(p[1], p[0], ys[1])
-		VUNPCKLPS(p[3], p[2], ys[2])
-		VUNPCKHPS(p[1], p[0], ys[3])
-		VUNPCKHPS(p[3], p[2], ys[4])
-		VUNPCKLPD(ys[2], ys[1], ys[8])
-		VUNPCKHPD(ys[2], ys[1], ys[9])
-		VUNPCKLPD(ys[4], ys[3], ys[10])
-		VUNPCKHPD(ys[4], ys[3], ys[11])
-		for t := range 4 { // tiles t and t+4
-			VMOVUPS(xs[8+t], Mem{Base: dst, Disp: 16 * t})
-			VEXTRACTF128(Imm(1), ys[8+t], Mem{Base: dst, Disp: 64 + 16*t})
-		}
-		ADDQ(pitch, dst)
 	}
+	tile := param("tile")
+	ADDQ(tile, src)
+	LEAQ(Mem{Base: dst, Index: pixel, Scale: 4}, dst)
+	DECQ(tiles)
+	JNZ(LabelRef("tile"))
 	VZEROUPPER()
 	RET()
-}
-
-// prefetch asks for so many cache lines of each row, ahead of base.
-func prefetch(base, pitch reg.GPVirtual, rows, lines int) {
-	at := param("ahead")
-	ADDQ(base, at)
-	for r := range rows {
-		for l := range lines {
-			PREFETCHT0(Mem{Base: at, Disp: 64 * l})
-		}
-		if r < rows-1 {
-			ADDQ(pitch, at)
-		}
-	}
 }

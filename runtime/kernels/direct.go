@@ -1,0 +1,342 @@
+package kernels
+
+import (
+	"cmp"
+	"context"
+	"slices"
+)
+
+// direct sums the products of the definition: for panels of output pixels in one
+// row and chunks of output blocks, the weights of every tap and channel times the
+// pixels that the taps see. Panels whose windows lie in the image read it as it
+// is; others read a frame, a copy of their windows with zeros around. Rows of the
+// window outside of the image are left out.
+//
+// A transposed convolution is one of these for each of its phases: the outputs
+// stride apart see the same taps.
+type direct struct {
+	in, out     int
+	stride      [2]int // of the input, from one output pixel to the next
+	step, first [2]int // output pixel j of an axis is number j*step+first of all
+	taps        []tap  // ascending by row
+	rows        []int  // different dy of taps
+	left, right int    // least and largest dx
+	chunks      []directChunk
+	lanewise    bool // every output channel sees the input channel of its number alone
+	lo          float32
+}
+
+// tap is a place in the window: the input pixel dy rows and dx columns from the
+// first one, and which weight it is.
+type tap struct{ dy, dx, number int }
+
+// directChunk is a range of output blocks, and the input channels that they see.
+type directChunk struct {
+	first, blocks int
+	from, to      int       // input channels
+	weights       []float32 // packBlocks of [taps][channels], or lanewise [taps][16]
+	bias          []float32
+	frame         []span // in the frame, by tap
+}
+
+func newDirectConv(s ConvShape, weights, bias []float32, lo float32) *direct {
+	var taps []tap
+	for k := range s.taps() {
+		taps = append(taps, tap{k/s.Kernel[1]*s.Dilation[0] - s.Pads[0], k%s.Kernel[1]*s.Dilation[1] - s.Pads[1], k})
+	}
+	in, size := s.In/s.Groups, s.taps()
+	d := newDirect(s, taps, bias, lo, func(o, c, k int) float32 { return weights[(o*in+c)*size+k] })
+	d.stride = s.Stride
+	return d
+}
+
+// newDirect packs weight(o, c, k) of output channel o, input channel c of its
+// group and tap number k.
+func newDirect(s ConvShape, taps []tap, bias []float32, lo float32, weight func(o, c, k int) float32) *direct {
+	d := &direct{in: s.In, out: s.Out, stride: [2]int{1, 1}, step: [2]int{1, 1}, taps: taps, lo: lo}
+	slices.SortStableFunc(taps, func(a, b tap) int { return cmp.Compare(a.dy, b.dy) })
+	for i, t := range taps {
+		if i == 0 || t.dy != taps[i-1].dy {
+			d.rows = append(d.rows, t.dy)
+		}
+		if i == 0 {
+			d.left, d.right = t.dx, t.dx
+		}
+		d.left, d.right = min(d.left, t.dx), max(d.right, t.dx)
+	}
+	bias = padTo(bias, Blocks(s.Out)*Lanes)
+	in, out := s.In/s.Groups, s.Out/s.Groups
+	d.lanewise = in == 1 && out == 1 && !s.PlanarInput()
+	// channels of the groups that so many blocks belong to
+	channels := func(first, blocks int) (from, to int) {
+		last := min(s.Out, (first+blocks)*Lanes) - 1
+		return first * Lanes / out * in, (last/out + 1) * in
+	}
+	add := func(first, blocks int) {
+		c := directChunk{first: first, blocks: blocks, bias: bias[first*Lanes:][:blocks*Lanes]}
+		c.from, c.to = channels(first, blocks)
+		of := func(o, k int) float32 {
+			o += first * Lanes
+			channel := c.from + k%(c.to-c.from)
+			if o >= s.Out || channel/in != o/out {
+				return 0
+			}
+			return weight(o, channel%in, taps[k/(c.to-c.from)].number)
+		}
+		if d.lanewise {
+			for k := range taps {
+				for l := range Lanes {
+					v := float32(0)
+					if o := first*Lanes + l; o < s.Out {
+						v = weight(o, 0, taps[k].number)
+					}
+					c.weights = append(c.weights, v)
+				}
+			}
+		} else {
+			c.weights = packBlocks(blocks, len(taps)*(c.to-c.from), of)
+		}
+		d.chunks = append(d.chunks, c)
+	}
+	switch {
+	case d.lanewise:
+		for b := range Blocks(s.Out) {
+			add(b, 1)
+		}
+	case s.Groups == 1:
+		chunksOf(Blocks(s.Out))(func(first, n int) bool { add(first, n); return true })
+	default:
+		for first := 0; first < Blocks(s.Out); {
+			// More blocks as long as they see the same channels.
+			n, all := 1, Blocks(s.Out)-first
+			from, to := channels(first, 1)
+			for n < min(maxChunk, all) {
+				if f, t := channels(first, n+1); f != from || t != to {
+					break
+				}
+				n++
+			}
+			add(first, n)
+			first += n
+		}
+	}
+	return d
+}
+
+// spans returns those of all taps for the channels of a chunk, where blocks (or
+// planar channels) and rows are so many elements apart.
+func (d *direct) spans(list []span, c *directChunk, planar bool, plane, row int, rowOf func(dy int) int) []span {
+	for _, t := range d.taps {
+		pixel := rowOf(t.dy)*row + t.dx
+		switch {
+		case d.lanewise:
+			list = append(list, span{4 * (c.first*plane + pixel) * Lanes, Lanes})
+		case planar:
+			for ch := c.from; ch < c.to; ch++ {
+				list = append(list, span{4 * (ch*plane + pixel), 1})
+			}
+		default:
+			list = channelSpans(list, c.from, c.to, func(b int) int { return (b*plane + pixel) * Lanes })
+		}
+	}
+	return list
+}
+
+// directWork is about how many multiplications an item has.
+const directWork = 1 << 21
+
+func (d *direct) run(ctx context.Context, w *Workers, t task) error {
+	gh, gw := ceilDiv(t.oh-d.first[0], d.step[0]), ceilDiv(t.ow-d.first[1], d.step[1])
+	if gh <= 0 || gw <= 0 {
+		return ctx.Err()
+	}
+	h, wd := t.h, t.w
+	if len(d.taps) == 1 && d.taps[0] == (tap{}) && d.stride == [2]int{1, 1} && d.step == [2]int{1, 1} {
+		h, wd, gh, gw = 1, h*wd, 1, gh*gw // rows do not matter
+		t.oh, t.ow = 1, t.oh*t.ow
+	}
+	f := d.newFrame(t.planar)
+	var list []span
+	starts := make([]int, len(d.chunks)+1) // of the spans of each chunk, those of the frame first
+	for i := range d.chunks {
+		c := &d.chunks[i]
+		list = d.spans(list, c, t.planar, h*wd, wd, func(dy int) int { return dy })
+		list = d.spans(list, c, t.planar, len(d.rows)*f.width, f.width, func(dy int) int { return slices.Index(d.rows, dy) })
+		starts[i+1] = len(list)
+	}
+	cost := 0
+	for _, c := range d.chunks {
+		if cost += c.blocks * len(d.taps) * (c.to - c.from) * Lanes; d.lanewise {
+			cost += 8 * len(d.taps)
+		}
+	}
+	segment := min(gw, max(8*panelPixels, roundUp(directWork/max(cost, 1), 2*panelPixels)))
+	segments := ceilDiv(gw, segment)
+	some := 1
+	if segments == 1 {
+		some = min(gh, max(1, directWork/max(cost*gw, 1)))
+	}
+	strips := ceilDiv(gh, some)
+	pixel := Lanes
+	if t.planar {
+		pixel = 1
+	}
+	imageSize := Blocks(d.in) * h * wd * Lanes
+	if t.planar {
+		imageSize = d.in * h * wd
+	}
+	return w.each(ctx, t.n*strips*segments, func(item int, sc *scratch) {
+		image, y0, x0 := item/segments/strips, item/segments%strips*some, item%segments*segment
+		p := directPanels{direct: d, task: &t, frame: f, starts: starts, list: list, image: image,
+			src: t.src[image*imageSize:][:imageSize], pixel: pixel, h: h, wd: wd}
+		p.buffer = sc.floats(f.size + maxChunk*panelPixels*Lanes)
+		x1 := min(gw, x0+segment)
+		// Panels from inside to outside read the image.
+		inside := max(x0, roundUp(max(0, ceilDiv(-d.left, d.stride[1]))-x0, panelPixels)+x0)
+		outside := min(x1, (wd-1-d.right)/d.stride[1]+1)
+		if wd-1-d.right < 0 {
+			outside = 0
+		}
+		for y := y0; y < min(gh, y0+some); y++ {
+			p.y = y
+			p.lo, p.hi = d.inside(y*d.stride[0], h)
+			x := x0
+			for x < x1 {
+				if count := (outside - x) / panelPixels; x >= inside && count > 0 {
+					p.read(x, count)
+					x += count * panelPixels
+					continue
+				}
+				p.readFrame(x, min(panelPixels, x1-x))
+				x += panelPixels
+			}
+			if t.tail != nil {
+				for b := range Blocks(d.out) {
+					number := image*Blocks(d.out) + b
+					t.tail.apply(sc, number, ((number*t.oh+y)*t.ow+x0)*Lanes, (x1-x0)*Lanes)
+				}
+			}
+		}
+	})
+}
+
+// inside returns the range of taps whose rows exist for windows that begin at
+// row y.
+func (d *direct) inside(y, h int) (lo, hi int) {
+	lo, hi = 0, len(d.taps)
+	for lo < hi && y+d.taps[lo].dy < 0 {
+		lo++
+	}
+	for lo < hi && y+d.taps[hi-1].dy >= h {
+		hi--
+	}
+	return lo, hi
+}
+
+// directFrame is the geometry of a frame [blocks or channels][rows][width].
+type directFrame struct {
+	width, planes, pixel, size int
+}
+
+func (d *direct) newFrame(planar bool) directFrame {
+	f := directFrame{width: (panelPixels-1)*d.stride[1] + d.right - d.left + 1, planes: Blocks(d.in), pixel: Lanes}
+	if planar {
+		f.planes, f.pixel = d.in, 1
+	}
+	f.size = f.planes * len(d.rows) * f.width * f.pixel
+	return f
+}
+
+// directPanels computes panels of one output row.
+type directPanels struct {
+	*direct
+	task   *task
+	frame  directFrame
+	starts []int
+	list   []span
+	image  int
+	src    []float32
+	pixel  int // elements of a pixel of src
+	h, wd  int
+	y      int // row of the grid
+	lo, hi int // range of taps
+	buffer []float32
+}
+
+// chunk calls a micro-kernel for one chunk of outputs.
+func (p *directPanels) chunk(i int, m *panels, inFrame bool) {
+	c := &p.chunks[i]
+	list := p.list[p.starts[i]:p.starts[i+1]]
+	if half := len(list) / 2; inFrame {
+		list = list[half:]
+	} else {
+		list = list[:half]
+	}
+	channels, each := c.to-c.from, 0
+	if len(p.taps) > 0 {
+		each = len(list) / len(p.taps)
+	}
+	m.spans, m.start, m.lo, m.blocks = list[p.lo*each:p.hi*each], c.bias, p.direct.lo, c.blocks
+	if p.lanewise {
+		m.b = c.weights[p.lo*Lanes:]
+		m.lanewise()
+		return
+	}
+	m.depth = len(p.taps) * channels
+	m.b = c.weights[min(len(c.weights), packedAt(c.blocks, p.lo*channels)):]
+	m.multiply()
+}
+
+// output is where the grid's pixel x of a block is.
+func (p *directPanels) output(block, x int) int {
+	t := p.task
+	row := (p.image*Blocks(p.out)+block)*t.oh + p.y*p.step[0] + p.first[0]
+	return (row*t.ow + x*p.step[1] + p.first[1]) * Lanes
+}
+
+// read computes panels from x on whose windows lie in the image.
+func (p *directPanels) read(x, count int) {
+	m := panels{count: count, a: p.src, at: (p.y*p.stride[0]*p.wd + x*p.stride[1]) * p.pixel, pixel: p.stride[1] * p.pixel,
+		cPixel: p.step[1] * Lanes, cBlock: p.task.oh * p.task.ow * Lanes}
+	for i := range p.chunks {
+		m.c = p.task.dst[p.output(p.chunks[i].first, x):]
+		p.chunk(i, &m, false)
+	}
+}
+
+// readFrame computes n pixels from x on by way of a frame.
+func (p *directPanels) readFrame(x, n int) {
+	f := p.frame
+	buf, sums := p.buffer[:f.size], p.buffer[f.size:]
+	first := x*p.stride[1] + p.left
+	from, to := max(0, -first), min(f.width, p.wd-first)
+	for r, dy := range p.rows {
+		y := p.y*p.stride[0] + dy
+		if y < 0 || y >= p.h {
+			continue // is not read
+		}
+		for b := range f.planes {
+			line := buf[(b*len(p.rows)+r)*f.width*f.pixel:][:f.width*f.pixel]
+			if from >= to {
+				clear(line)
+				continue
+			}
+			clear(line[:from*f.pixel])
+			copy(line[from*f.pixel:to*f.pixel], p.src[((b*p.h+y)*p.wd+first+from)*f.pixel:])
+			clear(line[to*f.pixel:])
+		}
+	}
+	m := panels{count: 1, a: buf, at: -p.left * p.pixel, pixel: p.stride[1] * p.pixel,
+		c: sums, cPixel: Lanes, cBlock: panelPixels * Lanes}
+	if f.size == 0 { // no taps: the bias alone
+		m.a = sums
+	}
+	for i, c := range p.chunks {
+		p.chunk(i, &m, true)
+		for b := range c.blocks {
+			for k := range n {
+				copy(p.task.dst[p.output(c.first+b, x+k):][:Lanes], sums[(b*panelPixels+k)*Lanes:])
+			}
+		}
+	}
+}

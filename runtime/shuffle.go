@@ -1,0 +1,59 @@
+package runtime
+
+import (
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/runtime/kernels"
+)
+
+// shuffle is a DepthToSpace that a convolution does by storing its outputs where
+// they belong; zero stands for none. Outputs are ordered as in mode DCR, [block
+// row][block column][channel]; CRD permutes the weights.
+type shuffle struct {
+	block int
+	crd   bool
+}
+
+func shuffleOf(n *onnx.Node) shuffle {
+	return shuffle{int(n.Int("blocksize", 0)), n.Str("mode", "DCR") == "CRD"}
+}
+
+// square is the number of channels that become one.
+func (s shuffle) square() int { return max(1, s.block*s.block) }
+
+// from returns the output of the model's convolution that is output o of ours.
+func (s shuffle) from(o, outputs int) int {
+	if !s.crd {
+		return o
+	}
+	inner := outputs / s.square()
+	return o%inner*s.square() + o/inner
+}
+
+// permuted returns rows of v, outputs in number, in our order.
+func (s shuffle) permuted(v []float32, outputs int) []float32 {
+	if !s.crd || v == nil {
+		return v
+	}
+	size := len(v) / outputs
+	p := make([]float32, 0, len(v))
+	for o := range outputs {
+		p = append(p, v[s.from(o, outputs)*size:][:size]...)
+	}
+	return p
+}
+
+// shuffles reports whether n is a DepthToSpace that conv, which fuses, can do.
+func (b *builder) shuffles(conv, n *onnx.Node) bool {
+	if conv == nil || !n.Is("DepthToSpace") || !known(n.Outputs[0].Type.Shape) || n.Outputs[0].Type.Elem != onnx.Float {
+		return false
+	}
+	w, _ := b.constOf(conv.Inputs[1])
+	win, err := newWindow(&site{Node: conv}).complete(w.Shape[2:])
+	block := shuffleOf(n).block
+	if err != nil || len(w.Shape) != 4 || block < 2 {
+		return false
+	}
+	groups := int(conv.Int("group", 1))
+	shape := shape2(win, win.pads, w.Shape[1]*groups, w.Shape[0], groups)
+	return groups == 1 && kernels.Upscales(shape, kernels.Options{Strict: b.options.Strict, Upscale: block})
+}
