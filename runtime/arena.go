@@ -110,6 +110,7 @@ func (a *arena) trim(size int64) {
 	for len(a.free) > 0 && held+size > max(a.peak, a.inUse+size) {
 		last := len(a.free) - 1
 		held -= int64(len(a.free[last].bytes))
+		a.records.drop(a.free[last])
 		a.free[last] = nil
 		a.free = a.free[:last]
 	}

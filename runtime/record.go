@@ -59,6 +59,15 @@ func (s *records) again(t *Tensor) *Tensor {
 	return &r.Tensor
 }
 
+// drop forgets the tensors that were in b, so that its memory can go.
+func (s *records) drop(b *buffer) {
+	for _, r := range s.made {
+		if r.mem == b {
+			*r = record{}
+		}
+	}
+}
+
 // end drops what refers to memory outside of the slab, so that it can go.
 func (s *records) end() {
 	for _, r := range s.made {
