@@ -15,6 +15,7 @@ import (
 type ValidateOptions struct {
 	Input    calib.Input
 	Threads  int  // 0 means all processors
+	Exact    bool // no integer kernels (runtime.Options)
 	Crops    bool // keep the part of each picture where the networks differ most
 	Progress Progress
 }
@@ -28,7 +29,7 @@ func Validate(ctx context.Context, float, quantized *onnx.Model, dir string, o V
 		return nil, fmt.Errorf("float network: %w", err)
 	}
 	// Both see the same input, whatever the quantized one would be recognised as.
-	b, err := Open(ctx, quantized, calib.Input{Range: a.Range, Enlarge: o.Input.Enlarge}, runtime.Options{Threads: o.Threads})
+	b, err := Open(ctx, quantized, calib.Input{Range: a.Range, Enlarge: o.Input.Enlarge}, runtime.Options{Threads: o.Threads, Exact: o.Exact})
 	if err != nil {
 		return nil, fmt.Errorf("quantized network: %w", err)
 	}

@@ -17,6 +17,7 @@ type Options struct {
 	Threads  int      // worker threads; 0 means one for each processor
 	Observe  []string // values that Run shows to its watch function
 	Strict   bool     // no Winograd: convolutions add in the order of their definition
+	Exact    bool     // quantized convolutions are executed node by node, not in integers (quantized.go)
 	MaxBytes int64    // memory for tensors of a run; 0 means what the machine has free
 }
 
@@ -171,13 +172,15 @@ type builder struct {
 	slot   map[*onnx.Value]int
 	places map[*onnx.Value]*place
 	closes map[*onnx.Node][]int // rooms whose last part a node makes
+
+	quantized map[*onnx.Node]quantizedInput // convolutions computed in integers
 }
 
 // graph compiles a graph whose nodes are sorted. outer is the builder of the
 // graph around it.
 func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 	b := &builder{compiler: c, graph: g, outer: outer, plan: &plan{}, consts: map[*onnx.Value]*Tensor{}, slot: map[*onnx.Value]int{},
-		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}}
+		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}, quantized: map[*onnx.Node]quantizedInput{}}
 	for _, v := range g.Inputs {
 		if v.Const == nil {
 			b.plan.inputs = append(b.plan.inputs, b.newSlot(v))
@@ -206,6 +209,10 @@ func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 		if !folded {
 			nodes = append(nodes, n)
 		}
+	}
+	nodes, err := b.integers(nodes)
+	if err != nil {
+		return nil, err
 	}
 	groups, inside := b.fuse(nodes)
 	b.arrange(nodes)

@@ -159,6 +159,13 @@ func (c *call) convolve(k convolver, shape []int, tail *tail, operands int) erro
 // conv packs constant weights once. Convolutions of one or two dimensions use
 // the fast kernels, others a plain loop.
 func conv(s *site) (kernel, error) {
+	if q, ok := s.quantized(); ok {
+		return quantizedConv(s, q)
+	}
+	return floatConv(s)
+}
+
+func floatConv(s *site) (kernel, error) {
 	win, groups := newWindow(s), int(s.Int("group", 1))
 	tail, base := s.tail, len(s.Inputs)
 	options := kernels.Options{Strict: s.strict, Relu: tail.startsWithRelu()}

@@ -168,7 +168,7 @@ func (b *builder) fusableConv(n *onnx.Node) bool {
 	if !n.Is("Conv") || len(n.Inputs) < 2 || n.Outputs[0].Type.Elem != onnx.Float || !known(n.Outputs[0].Type.Shape) {
 		return false
 	}
-	for _, v := range n.Inputs[1:] {
+	for _, v := range n.Inputs[1:min(3, len(n.Inputs))] {
 		if v == nil {
 			continue
 		}

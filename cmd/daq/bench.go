@@ -23,6 +23,7 @@ type benchFlags struct {
 	size, vs string
 	runs     int
 	json     bool
+	exact    bool
 }
 
 func newBench(t *terminal) *cobra.Command {
@@ -52,6 +53,7 @@ busy machine too.`,
 	flags.StringVar(&f.size, "size", "", fmt.Sprintf("`HxW`, height and width of the input in pixels (default %dx%[1]d, or what the network wants)", bench.DefaultSize))
 	flags.IntVar(&f.runs, "runs", 10, "`number` of measured runs")
 	flags.StringVar(&f.vs, "vs", "", "another network, a `file` to compare with")
+	addExact(flags, &f.exact)
 	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -59,7 +61,7 @@ busy machine too.`,
 const maxRuns = 100_000
 
 func (f *benchFlags) run(ctx context.Context, t *terminal, path string) error {
-	o := bench.Options{Threads: t.threads, Runs: f.runs}
+	o := bench.Options{Threads: t.threads, Runs: f.runs, Exact: f.exact}
 	if f.runs < 1 || f.runs > maxRuns {
 		return usagef("--runs %d: want 1 to %d", f.runs, maxRuns)
 	}

@@ -39,6 +39,11 @@ func (f *inputFlags) input() (calib.Input, error) {
 
 const maxEnlarge = 16
 
+// addExact adds --exact, which turns off what converter and runtime call Exact.
+func addExact(flags *pflag.FlagSet, exact *bool) {
+	flags.BoolVar(exact, "exact", false, "execute quantized convolutions node by node as the file says, not in integers: slower, and rounded as other runtimes do")
+}
+
 // layerFlags say which convolutions are quantized.
 type layerFlags struct{ layers, include, exclude string }
 

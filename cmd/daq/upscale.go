@@ -26,6 +26,7 @@ type upscaleFlags struct {
 	out, memory       string
 	input             inputFlags
 	overwrite, resume bool
+	exact             bool
 }
 
 func newUpscale(t *terminal) *cobra.Command {
@@ -57,6 +58,7 @@ must fit.`,
 	flags.SortFlags = false
 	flags.StringVarP(&f.out, "output", "o", "", "`file` or folder to write")
 	f.input.add(flags)
+	addExact(flags, &f.exact)
 	flags.StringVar(&f.memory, "max-memory", "", "`size` of memory to stay within, such as 2GiB or 500MB (default 1GiB, but three quarters of what is free for networks with statistics of the whole picture)")
 	flags.BoolVar(&f.resume, "resume", false, "leave out pictures that OUT has already")
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace pictures that exist")
@@ -105,7 +107,7 @@ func (f *upscaleFlags) run(ctx context.Context, t *terminal, model, from string)
 	if memory > 0 { // the collector works harder as the limit comes near
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(memory / 10 * 9))
 	}
-	network, err := converter.Open(ctx, m, in, runtime.Options{Threads: t.threads})
+	network, err := converter.Open(ctx, m, in, runtime.Options{Threads: t.threads, Exact: f.exact})
 	if err != nil {
 		return fmt.Errorf("%s: %w", model, err)
 	}

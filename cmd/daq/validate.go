@@ -23,6 +23,7 @@ type validateFlags struct {
 	minPSNR, maxDrop float64
 	input            inputFlags
 	overwrite, json  bool
+	exact            bool
 }
 
 func newValidate(t *terminal) *cobra.Command {
@@ -50,6 +51,7 @@ then shrunk bicubically.`,
 	flags.Float64Var(&f.maxDrop, "max-drop", 0, "fail when the mean PSNR-Y drops by more than this many `dB`")
 	flags.StringVar(&f.html, "html", "", "write a report with pictures to this `file`")
 	f.input.add(flags)
+	addExact(flags, &f.exact)
 	flags.BoolVar(&f.overwrite, "overwrite", false, "replace a report that exists")
 	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -91,7 +93,7 @@ func (f *validateFlags) run(ctx context.Context, t *terminal, floatPath, quantiz
 	defer done()
 	start := time.Now()
 	r, err := converter.Validate(ctx, float, quantized, f.data, converter.ValidateOptions{
-		Input: in, Threads: t.threads, Crops: f.html != "", Progress: progress,
+		Input: in, Threads: t.threads, Exact: f.exact, Crops: f.html != "", Progress: progress,
 	})
 	if err != nil {
 		return err

@@ -16,9 +16,10 @@ import (
 
 // Options say how networks are measured.
 type Options struct {
-	Height, Width int // of inputs whose size is free; 0 means DefaultSize
-	Threads       int // 0 means one for each processor
-	Runs          int // measured runs of each network, at least 1
+	Height, Width int  // of inputs whose size is free; 0 means DefaultSize
+	Threads       int  // 0 means one for each processor
+	Runs          int  // measured runs of each network, at least 1
+	Exact         bool // no integer kernels (runtime.Options)
 
 	// Progress, if set, is told how many rounds of how many are done.
 	Progress func(done, total int)

@@ -46,7 +46,7 @@ func prepare(m *onnx.Model, o Options) (*subject, error) {
 	if s.work, err = workOf(m, sizes); err != nil {
 		return nil, err
 	}
-	s.program, err = runtime.Compile(m, runtime.Options{Threads: s.threads})
+	s.program, err = runtime.Compile(m, runtime.Options{Threads: s.threads, Exact: o.Exact})
 	return s, err
 }
 

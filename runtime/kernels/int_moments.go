@@ -19,6 +19,11 @@ func (m *Moments) add(o Moments) {
 	m.Count = n
 }
 
+// MeanVariance returns the mean and the variance, 0 when there are no values.
+func (m *Moments) MeanVariance() (mean, variance float32) {
+	return float32(m.Mean), float32(m.Squares / max(m.Count, 1))
+}
+
 // momentPixels is the number of pixels of an item of ChannelMoments, momentSums
 // how many of them are added in float32, relative to the first pixel of the item.
 const (

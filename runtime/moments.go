@@ -1,0 +1,105 @@
+package runtime
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/runtime/kernels"
+)
+
+func init() {
+	registerBlocked(Domain+".Moments", 1, channelMoments)
+}
+
+// partKey names the moments of one value over what is above floor.
+type partKey struct {
+	x     *onnx.Value
+	floor string
+}
+
+// moments returns mean and variance of each channel of x, and the nodes that make
+// them and are not there yet: one Moments, or one for each part of a Concat.
+func (b *builder) moments(x *onnx.Value, floor []float32, parts map[partKey]statistic) (mean, variance *onnx.Value, added []*onnx.Node) {
+	key := partKey{x, fmt.Sprint(floor)}
+	if s, ok := parts[key]; ok {
+		return s.mean, s.variance, nil
+	}
+	typ := onnx.Type{Elem: onnx.Float, Shape: onnx.Shape{x.Type.Shape[0], x.Type.Shape[1], onnx.Known(1), onnx.Known(1)}}
+	names := []string{b.graph.UniqueName(x.Name + "_mean"), b.graph.UniqueName(x.Name + "_variance")}
+	var last []*onnx.Node
+	if channels, ok := b.concatenated(x); ok {
+		var means, variances []*onnx.Value
+		at := 0
+		for i, v := range x.Producer.Inputs {
+			f := floor
+			if len(floor) > 1 {
+				f = floor[at:][:channels[i]]
+			}
+			at += channels[i]
+			m, v, more := b.moments(v, f, parts)
+			means, variances, added = append(means, m), append(variances, v), append(added, more...)
+		}
+		axis := onnx.Attr("axis", int64(1))
+		last = []*onnx.Node{b.graph.NewNode("Concat", means, names[:1], axis), b.graph.NewNode("Concat", variances, names[1:], axis)}
+		mean, variance = last[0].Outputs[0], last[1].Outputs[0]
+	} else {
+		n := b.graph.NewNode("Moments", []*onnx.Value{x}, names, onnx.Attr("floor", floor))
+		n.Domain = Domain
+		last = []*onnx.Node{n}
+		mean, variance = n.Outputs[0], n.Outputs[1]
+	}
+	mean.Type, variance.Type = typ, typ
+	parts[key] = statistic{x: x, mean: mean, variance: variance, floor: floor}
+	return mean, variance, append(added, last...)
+}
+
+// concatenated returns the channels of the parts that x is joined from.
+func (b *builder) concatenated(x *onnx.Value) ([]int, bool) {
+	if x.Producer == nil || x.Graph() != b.graph {
+		return nil, false
+	}
+	return concatChannels(x.Producer)
+}
+
+// channelMoments executes daq.runtime.Moments: of X [N,C,H,W] the mean and the variance
+// [N,C,1,1] of the values above attribute floor, one for all channels or one for
+// each. Without any they are 0. The averages over all values, divided by the share of
+// those above, that it stands for are the same as long as no value is below a
+// floor of 0 that is not above it: a floor of 0 is that of channels behind a ReLU.
+func channelMoments(s *site) (kernel, error) {
+	floor := slices.Clone(s.Floats("floor"))
+	return func(c *call) error {
+		in, src, err := c.blocked(0)
+		if err != nil {
+			return err
+		}
+		if len(in.Shape) != 4 || len(floor) != 1 && len(floor) != in.Shape[1] {
+			return fmt.Errorf("input 0 is %s, want %d channels", in, len(floor))
+		}
+		n, channels, size := in.Shape[0], in.Shape[1], in.Shape[2]*in.Shape[3]
+		var out [2][]float32
+		for i := range out {
+			t, err := c.new(i, onnx.Float, []int{n, channels, 1, 1})
+			if err != nil {
+				return err
+			}
+			out[i] = t.Data.([]float32)
+		}
+		floors := floor
+		if len(floors) == 1 {
+			floors = slices.Repeat(floors, channels)
+		}
+		sums := make([]kernels.Moments, channels)
+		for image := range n {
+			from := src[kernels.BlockedLen(image, channels, size):]
+			if err := kernels.ChannelMoments(c.ctx, c.workers, sums, from, size, floors); err != nil {
+				return err
+			}
+			for i, m := range sums {
+				out[0][image*channels+i], out[1][image*channels+i] = m.MeanVariance()
+			}
+		}
+		return nil
+	}, nil
+}

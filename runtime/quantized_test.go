@@ -1,0 +1,139 @@
+package runtime_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/passes"
+	"github.com/daq-sr/daq/runtime"
+)
+
+// roundingBound is the largest difference, in parts of the largest output, that
+// outputs of a layer have when its codes are the same. A value on the border of two
+// levels may get either code; it changes few outputs by more.
+const roundingBound = 1e-3
+
+// A quantized convolution in integers gives what its nodes give one by one, for
+// the same input: at every border, for any number of channels, with and without a
+// ReLU in front and behind, with mixed bits.
+func TestIntegersAgreeWithNodes(t *testing.T) {
+	for _, c := range []struct {
+		in, out, kernel, bits, h, w int
+		relu, window, mixed         bool
+	}{
+		{in: 64, out: 64, kernel: 3, bits: 4, h: 33, w: 21},
+		{in: 64, out: 64, kernel: 3, bits: 4, h: 33, w: 21, relu: true},
+		{in: 64, out: 64, kernel: 3, bits: 2, h: 16, w: 40, relu: true, window: true},
+		{in: 48, out: 20, kernel: 3, bits: 3, h: 9, w: 50, window: true},
+		{in: 130, out: 33, kernel: 3, bits: 8, h: 12, w: 13},
+		{in: 25, out: 64, kernel: 3, bits: 6, h: 5, w: 5, window: true, mixed: true},
+		{in: 320, out: 64, kernel: 1, bits: 4, h: 17, w: 9, window: true},
+		{in: 64, out: 16, kernel: 1, bits: 8, h: 8, w: 31, relu: true, window: true, mixed: true},
+		{in: 16, out: 16, kernel: 3, bits: 1, h: 1, w: 7},
+		{in: 16, out: 16, kernel: 5, bits: 4, h: 20, w: 20}, // has no integer kernel
+	} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(uint64(c.in), uint64(c.bits)))
+			m := quantizedLayer(t, rng, c.in, c.out, c.kernel, c.bits, c.relu, c.window, c.mixed)
+			x := make([]float32, c.in*c.h*c.w)
+			for i := range x {
+				channel := float64(i / (c.h * c.w))
+				x[i] = float32(rng.NormFloat64()*(0.1+channel/8) + math.Sin(channel))
+			}
+			input := &runtime.Tensor{Type: onnx.Float, Shape: []int{1, c.in, c.h, c.w}, Data: x}
+			want := output(t, m, input, runtime.Options{Exact: true})
+			got := output(t, m, input, runtime.Options{Threads: 1})
+			if !slices.Equal(got, output(t, m, input, runtime.Options{Threads: 3})) {
+				t.Error("the number of threads changes the outputs")
+			}
+			largest, far, worst := float32(0), 0, 0.0
+			for _, v := range want {
+				largest = max(largest, float32(math.Abs(float64(v))))
+			}
+			for i, v := range want {
+				worst = max(worst, math.Abs(float64(got[i]-v))/float64(largest))
+				if d := math.Abs(float64(got[i] - v)); !(d <= roundingBound*float64(largest)) {
+					far++
+				}
+			}
+			t.Logf("largest difference %.1e", worst)
+			if share := float64(far) / float64(len(want)); share > 0.005 {
+				t.Errorf("%d of %d outputs are further than %g of %g apart", far, len(want), roundingBound, largest)
+			}
+		})
+	}
+}
+
+// quantizedLayer is a convolution, perhaps between ReLUs, quantized as the plan of
+// a network would be.
+func quantizedLayer(t *testing.T, rng *rand.Rand, in, out, kernel, bits int, relu, window, mixed bool) *onnx.Model {
+	t.Helper()
+	before, after := "Identity", "Identity"
+	if relu {
+		before, after = "Relu", "Relu"
+	}
+	m, err := onnx.Parse(fmt.Sprintf(`<ir_version: 10, opset_import: ["" : 21]>
+g (float[1,%d,h,w] x, float[%d,%d,%d,%d] weights, float[%d] bias) => (float[1,%d,h,w] y)
+{
+  a = %s (x)
+  [conv] b = Conv <pads = [%[9]d, %[9]d, %[9]d, %[9]d]> (a, weights, bias)
+  y = %[10]s (b)
+}`, in, out, in, kernel, kernel, out, out, before, kernel/2, after))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range m.Graph.Inputs[1:] {
+		shape, _ := v.Type.Shape.Ints()
+		n, _ := onnx.Elements(shape)
+		data := make([]float32, n)
+		for i := range data {
+			data[i] = float32(rng.NormFloat64())
+		}
+		v.SetConst(onnx.Floats(shape, data...))
+	}
+	if err := onnx.Infer(m); err != nil {
+		t.Fatal(err)
+	}
+	plan, err := passes.MakePlan(m.Graph, passes.Settings{WeightBits: 8, ActivationBits: bits, Rule: passes.Paper, Layers: passes.Layers{All: true}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := &plan.Activations[0]; window {
+		for c := range in {
+			n := bits
+			if mixed {
+				n = max(2, bits-c%3)
+				a.ChannelBits = append(a.ChannelBits, n)
+			}
+			step := 4 / float32(int(1)<<n)
+			a.Steps = append(a.Steps, step)
+			a.Starts = append(a.Starts, -1.9+float32(c%5)/10)
+		}
+	}
+	if _, err := passes.Quantize(m, plan, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func output(t *testing.T, m *onnx.Model, x *runtime.Tensor, o runtime.Options) []float32 {
+	t.Helper()
+	p, err := runtime.Compile(m, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.Run(context.Background(), map[string]*runtime.Tensor{"x": x}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := out["y"].Float32s()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(v)
+}
