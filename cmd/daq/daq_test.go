@@ -628,6 +628,28 @@ func TestCalibrateResumes(t *testing.T) {
 	fails(t, daq("quantize", float, "--profile", f.path("whole"), "--step", "paper", "-o", f.path("d.onnx")), exitUsage, "--profile")
 }
 
+func TestCompare(t *testing.T) {
+	f := newFiles(t)
+	float, quantized := f.path("float.onnx"), f.quantized(t)
+	text := must(t, "compare", float, quantized, "--data", f.path("photos"))
+	if !strings.Contains(text, "tensors compared on") || !strings.Contains(text, "output") {
+		t.Errorf("%q", text)
+	}
+	var c converter.Comparison
+	check(t, json.Unmarshal([]byte(must(t, "compare", float, float, "--data", f.path("photos"), "--json", "--min-sqnr", "199")), &c))
+	if len(c.Tensors) == 0 || c.Pictures == 0 {
+		t.Errorf("%+v", c)
+	}
+	r := daq("compare", float, quantized, "--data", f.path("photos"), "--min-sqnr", "150")
+	if r.code != exitFailed || !strings.Contains(r.stderr, "--min-sqnr: it is the first") {
+		t.Errorf("%+v", r)
+	}
+	fails(t, daq("compare", float, quantized), exitUsage, "--data")
+	fails(t, daq("compare", float), exitUsage, "B.onnx")
+	fails(t, daq("compare", float, "--dump", f.path("photos")), exitFailed, "no .npy files")
+	fails(t, daq("compare", float, quantized, "--data", f.path("nowhere")), exitFailed, "nowhere")
+}
+
 func TestInterrupted(t *testing.T) {
 	f := newFiles(t)
 	float := f.path("float.onnx")

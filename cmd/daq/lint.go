@@ -146,7 +146,11 @@ func printFindings(t *terminal, r *lint.Report) error {
 			continue
 		}
 		seen[f.Rule] = true
-		fmt.Fprintf(t.out, "\n%s (%s releases; %s)\n  %s\n  remedy: %s\n", f.Rule, f.Releases, f.Basis, rules[f.Rule].Title, f.Remedy)
+		releases := "all releases"
+		if f.Releases != "all" {
+			releases = "releases " + f.Releases
+		}
+		fmt.Fprintf(t.out, "\n%s (%s; %s)\n  %s\n  remedy: %s\n", f.Rule, releases, f.Basis, rules[f.Rule].Title, f.Remedy)
 	}
 	if len(r.Findings) > 0 {
 		fmt.Fprintln(t.out)

@@ -111,7 +111,7 @@ func newRoot(t *terminal) *cobra.Command {
 		return nil
 	}
 	root.AddCommand(
-		newQuantize(t), newValidate(t), newUpscale(t), newCalibrate(t), newSensitivity(t), newPlan(t), newInspect(t), newLint(t), newBench(t), newDemo(t), newVersion(t),
+		newQuantize(t), newValidate(t), newCompare(t), newUpscale(t), newCalibrate(t), newSensitivity(t), newPlan(t), newInspect(t), newLint(t), newBench(t), newDemo(t), newVersion(t),
 	)
 	root.SetHelpCommand(newHelp(root))
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -70,7 +70,13 @@ var fuseRules = []Rule{
 		check:  unfused("wide-types"),
 	},
 	{
-		ID: "float-bias", Level: Warning, Targets: ort, Until: "1.22", Basis: measured,
+		ID: "int8-shared", Level: Warning, Targets: ort, Basis: measured + " on x86; ARM has kernels for int8",
+		Title:  "int8 activations that several nodes read are not turned into uint8, which integer kernels of x86 want: the operator is computed in float",
+		Remedy: "quantize activations to uint8 (zero point 128 for the same range)",
+		check:  unfused("int8-shared"),
+	},
+	{
+		ID: "float-bias-old", Level: Warning, Targets: ort, Until: "1.22", Basis: measured,
 		Title:  "a convolution with a float bias is computed in float",
 		Remedy: "store the bias as int32 with the scale of input times weights and a DequantizeLinear",
 		check:  floatBias,
@@ -202,9 +208,18 @@ func (v *view) fate(n *onnx.Node) (f fate, rule, why string) {
 			return staysHere, "", "" // other rules
 		}
 	}
+	for _, s := range ins {
+		if constant := s.codes != nil; !constant && s.computes() != out.computes() || out.computes() == onnx.Int8 && n.Is("MatMul", "Split") {
+			return staysHere, "int8-shared", fmt.Sprintf("it computes with %s on one side and %s on the other", s.computes(), out.computes())
+		}
+	}
 	if form == target.Moves {
-		if n.Is("Split") && signed(codes) {
-			return staysHere, "operator-float", "Split has no kernel for int8"
+		if n.Is("Split") {
+			for _, y := range n.Outputs[1:] {
+				if s, reader := v.out(y); s == nil || s.computes() != out.computes() {
+					return staysHere, "operator-one-sided", oneSided(n, inputs, ins, s, reader)
+				}
+			}
 		}
 		if !ins[0].linear().sameAs(out.q) {
 			return staysHere, "moves-differ", fmt.Sprintf("scale and zero point of %q and %q differ", ins[0].linear().node.Label(), out.q.node.Label())
@@ -253,8 +268,11 @@ func (v *view) convFate(n *onnx.Node, ins []*side, out *side, reader *onnx.Node)
 		}
 		return staysHere, "", "" // other rules
 	}
+	if x.computes() != onnx.Uint8 || out.computes() != onnx.Uint8 {
+		return staysHere, "int8-shared", fmt.Sprintf("its input is %s, its output %s, and several nodes read them", x.linear().codes, out.q.codes)
+	}
 	if constant(n.Input(2)) != nil && v.before("1.23") {
-		return staysHere, "float-bias", fmt.Sprintf("its bias %q is float", n.Input(2).Name)
+		return staysHere, "float-bias-old", fmt.Sprintf("its bias %q is float", n.Input(2).Name)
 	}
 	if w == nil && v.before("1.21") {
 		return staysHere, rule, fmt.Sprintf("its weights %q are float", n.Input(1).Name)
@@ -335,7 +353,7 @@ func oneSided(n *onnx.Node, inputs []*onnx.Value, ins []*side, out *side, reader
 func floatBias(v *view, report reporter) {
 	for _, n := range v.nodes {
 		f, because, _ := v.fate(n)
-		if because == "float-bias" || f == integer && n.Is("Conv") && constant(n.Input(2)) != nil {
+		if because == "float-bias-old" || f == integer && n.Is("Conv") && constant(n.Input(2)) != nil {
 			report(n, n.Input(2).Name, "its bias %q is float", n.Input(2).Name)
 		}
 	}

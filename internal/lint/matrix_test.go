@@ -241,6 +241,77 @@ func TestInteropOperators(t *testing.T) {
 	}
 }
 
+// TestInteropSigned mixes uint8 and int8 activations that one node or several read.
+func TestInteropSigned(t *testing.T) {
+	type mixed struct {
+		name, op string
+		model    *onnx.Model
+	}
+	var list []mixed
+	var paths []string
+	dir := t.TempDir()
+	operators := [][2]string{
+		{"Conv", ""}, {"Add", "r = Add (a, b)"}, {"Mul", "r = Mul (a, b)"}, {"Concat", "r = Concat <axis = 1> (a, b)"}, {"LeakyRelu", "r = LeakyRelu (a)"},
+		{"MaxPool", "r = MaxPool <kernel_shape = [2,2]> (a)"}, {"AveragePool", "r = AveragePool <kernel_shape = [2,2]> (a)"},
+		{"DepthToSpace", "r = DepthToSpace <blocksize = 2> (a)"}, {"Transpose", "r = Transpose <perm = [0,1,3,2]> (a)"}, {"Split", "r, r2 = Split <axis = 1, num_outputs = 2> (a)"},
+	}
+	for _, op := range operators {
+		for i := range 16 {
+			in, other := []string{"uint8", "int8"}[i&1], []string{"uint8", "int8"}[i>>1&1]
+			sharedIn, sharedOut := i&4 != 0, i&8 != 0
+			zero := map[string]int{"uint8": 128}
+			g := text{}.typed("x", "a", in, 0.01, zero[in]).add("n = Neg (x)", "").typed("n", "b", other, 0.01, zero[other])
+			if op[0] == "Conv" {
+				g = g.conv("a", "r", "int8")
+			} else {
+				g = g.add(op[1], "")
+			}
+			tail := "s = ReduceMax <keepdims = 0> (y0)\n t = ReduceMax <keepdims = 0> (%s)\n u = ReduceMin <keepdims = 0> (%s)\n w = ReduceMin <keepdims = 0> (%s)\n y = Sum (s, t, u, w)"
+			second := "b"
+			if op[0] == "Split" {
+				g, second = g.typed("r2", "y2", other, 0.01, zero[other]), "y2"
+			}
+			pick := map[bool]string{true: "a", false: "x"}
+			shared := map[bool]string{true: "y0", false: "x"}
+			g = g.typed("r", "y0", other, 0.01, zero[other]).add(fmt.Sprintf(tail, pick[sharedIn], shared[sharedOut], second), "")
+			m := parse(t, g.String())
+			path := filepath.Join(dir, fmt.Sprintf("%d.onnx", len(paths)))
+			if err := m.Save(path); err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, path)
+			list = append(list, mixed{fmt.Sprintf("%s, %s in (shared: %v), %s out (shared: %v)", op[0], in, sharedIn, other, sharedOut), op[0], m})
+		}
+	}
+	for _, python := range pythons(t) {
+		release, effects := inORT(t, []string{python}, paths)
+		for i, e := range effects {
+			v, err := newView(list[i].model, Options{Target: ortTarget(t, "onnxruntime"), Release: release})
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := false
+			for _, n := range v.nodes {
+				if f, _, _ := v.fate(n); n.Op == list[i].op {
+					said = f == integer
+				}
+			}
+			left := false // in float: it reads what a DequantizeLinear gives
+			for _, n := range e.Nodes {
+				if n.Op == "DequantizeLinear" {
+					for _, m := range e.Nodes {
+						left = left || m.Op == list[i].op && slices.Contains(m.Inputs, n.Outputs[0])
+					}
+				}
+			}
+			if e.Error != "" || said == left {
+				t.Errorf("%s in %s: integer %v by the rules; in ONNX Runtime %v %s", list[i].name, release, said, e.Nodes, e.Error)
+			}
+		}
+		t.Logf("%d graphs in ONNX Runtime %s", len(effects), release)
+	}
+}
+
 func singleOf(name string) string { return strings.Fields(name)[0] }
 
 // pythons are those with the newest ONNX Runtime and, where `make runtimes` could

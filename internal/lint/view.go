@@ -138,9 +138,12 @@ func (l *linear) zeroIs(z float64) bool {
 	return len(l.zero) > 0 && !slices.ContainsFunc(l.zero, func(x float64) bool { return x != z })
 }
 
-// sameAs reports whether two have equal, known parameters.
+// sameAs reports whether two have equal, known parameters, counted from the least code
+// of their types: int8 and uint8 128 apart are the same.
 func (l *linear) sameAs(o *linear) bool {
-	return l.scale != nil && l.zero != nil && l.codes == o.codes && slices.Equal(l.scale, o.scale) && slices.Equal(l.zero, o.zero)
+	shift := least(o.codes) - least(l.codes)
+	return l.scale != nil && l.zero != nil && l.codes.Bits() == o.codes.Bits() && slices.Equal(l.scale, o.scale) &&
+		slices.EqualFunc(l.zero, o.zero, func(a, b float64) bool { return a+shift == b })
 }
 
 // least and most are the ends of the codes' type.
@@ -175,6 +178,23 @@ func (s *side) linear() *linear {
 		return s.dq
 	}
 	return s.q
+}
+
+// computes returns the type of codes that ONNX Runtime computes with on x86: it turns
+// int8 into uint8 where QuantizeLinear and DequantizeLinear have one reader each.
+func (s *side) computes() onnx.DataType {
+	codes := s.linear().codes
+	if codes != onnx.Int8 || s.q == nil || s.linear().perAxis() {
+		return codes
+	}
+	uses := s.q.node.Outputs[0].Uses()
+	if len(uses) != 1 || !isLinear(uses[0].Node, "DequantizeLinear") {
+		return codes
+	}
+	if y := uses[0].Node.Outputs[0]; y.IsOutput() || len(y.Uses()) <= 1 {
+		return onnx.Uint8
+	}
+	return codes
 }
 
 // in returns how x is quantized when it comes out of a DequantizeLinear, also
