@@ -106,14 +106,10 @@ func (q *Quantized) search(ctx context.Context, images *calib.Dataset, o Quantiz
 		if err != nil {
 			return false, err
 		}
-		m := q.Model.Clone()
-		if _, err := passes.Quantize(m, q.Plan, rounding, 0); err != nil {
+		if _, err = q.apply(ctx, images, rounding, o); err != nil {
 			return false, err
 		}
-		d, err := q.drop(ctx, m, images, o)
-		if err != nil {
-			return false, err
-		}
+		d := q.Drop
 		if d.Pictures == 0 {
 			return false, fmt.Errorf("the calibration pictures are too small to measure a drop: give larger ones")
 		}

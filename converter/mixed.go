@@ -27,7 +27,7 @@ func (q *Quantized) mix(ctx context.Context, images *calib.Dataset, o QuantizeOp
 	if err != nil {
 		return nil, err
 	}
-	test, err := q.newTest(ctx, images, o)
+	test, err := q.newTest(ctx, images, sensitivityPictures, roundingSize, o)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ type QuantizeOptions struct {
 	Plan     *passes.Plan   // obeyed instead of Settings when given
 	Profile  *calib.Profile // statistics that are there already: the network is not run over their pictures again
 	Budget   Budget         // bits on average, where they are to differ by channel and layer
+	Uniform  bool           // the bits of the settings everywhere, even in layers that lose most of the picture by it
 	MaxDrop  float64        // when above 0: the lowest average bits whose PSNR-Y drops by at most this many dB on the calibration pictures
 	Opset    int64          // 0 means the lowest that stores the codes at their own width
 	Input    calib.Input
@@ -37,6 +38,9 @@ type Quantized struct {
 	Trials  []Trial        // of the search for MaxDrop, in order
 	Drop    Drop           // on the calibration pictures; zero when there are none
 	Done    *passes.Quantized
+
+	Losses    []LayerLoss // of every layer, the worst first; measured when the drop is large
+	Protected []LayerLoss // of these, before, the layers that have more bits than the settings say
 }
 
 // Quantize makes a quantized copy of a float network: simplify, calibrate on the
@@ -60,7 +64,10 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 		if err := result.quantizeStatic(ctx, images, t, o); err != nil {
 			return nil, err
 		}
-		return result, result.finish(ctx, images, o)
+		if err := result.measure(ctx, result.Model, images, o); err != nil {
+			return nil, err
+		}
+		return result.finish(o), nil
 	}
 	if o.Plan == nil {
 		if err := result.plan(ctx, images, o); err != nil {
@@ -82,23 +89,43 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 	if err != nil {
 		return nil, err
 	}
-	if result.Done, err = passes.Quantize(simple, result.Plan, rounding, o.Opset); err != nil {
+	quantized, err := result.apply(ctx, images, rounding, o)
+	if err != nil {
 		return nil, err
 	}
-	return result, result.finish(ctx, images, o)
-}
-
-// finish writes into the model how it was made and measures what that costs on the
-// calibration pictures.
-func (q *Quantized) finish(ctx context.Context, images *calib.Dataset, o QuantizeOptions) (err error) {
-	describe(q.Model, q)
-	if images != nil && q.Plan.Rule == passes.Calibrated {
-		if q.Drop, err = q.drop(ctx, q.Model, images, o); err != nil {
-			return err
+	if result.Drop.DB() > MuchDrop {
+		if quantized, err = result.protect(ctx, images, quantized, o); err != nil {
+			return nil, err
 		}
 	}
+	result.Model = quantized
+	return result.finish(o), nil
+}
+
+// finish writes into the model how it was made.
+func (q *Quantized) finish(o QuantizeOptions) *Quantized {
+	describe(q.Model, q)
 	o.Progress.report("quantize", 1, 1)
-	return nil
+	return q
+}
+
+// apply makes the quantized network that the plan describes and measures what
+// that costs on the calibration pictures.
+func (q *Quantized) apply(ctx context.Context, images *calib.Dataset, rounding passes.Rounding, o QuantizeOptions) (*onnx.Model, error) {
+	m := q.Model.Clone()
+	var err error
+	if q.Done, err = passes.Quantize(m, q.Plan, rounding, o.Opset); err != nil {
+		return nil, err
+	}
+	return m, q.measure(ctx, m, images, o)
+}
+
+// measure fills in Drop of a quantized network, if there are pictures to measure on.
+func (q *Quantized) measure(ctx context.Context, m *onnx.Model, images *calib.Dataset, o QuantizeOptions) (err error) {
+	if images != nil && q.Plan.Rule == passes.Calibrated {
+		q.Drop, err = q.drop(ctx, m, images, o)
+	}
+	return err
 }
 
 func (o *QuantizeOptions) inputOf(p *passes.Plan) calib.Input {
@@ -144,7 +171,7 @@ func (q *Quantized) round(ctx context.Context, images *calib.Dataset, o Quantize
 	if images == nil || q.Plan.Rule != passes.Calibrated {
 		return nil, nil
 	}
-	pictures, err := q.pieces(images, roundingPictures)
+	pictures, err := q.pieces(images, roundingPictures, roundingSize)
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +180,8 @@ func (q *Quantized) round(ctx context.Context, images *calib.Dataset, o Quantize
 	})
 }
 
-// pieces returns the middle of at most count pictures.
-func (q *Quantized) pieces(images *calib.Dataset, count int) (pieces []*runtime.Tensor, err error) {
+// pieces returns the middle of at most count pictures, size pixels or less on a side.
+func (q *Quantized) pieces(images *calib.Dataset, count, size int) (pieces []*runtime.Tensor, err error) {
 	names := images.Names()
 	count = min(len(names), count)
 	for i := range count {
@@ -162,7 +189,7 @@ func (q *Quantized) pieces(images *calib.Dataset, count int) (pieces []*runtime.
 		if err != nil {
 			return nil, err
 		}
-		w, h := min(m.Width, roundingSize), min(m.Height, roundingSize)
+		w, h := min(m.Width, size), min(m.Height, size)
 		t, err := q.Network.Tensor(cutOut(m, (m.Width-w)/2, (m.Height-h)/2, w, h))
 		if err != nil {
 			return nil, err

@@ -34,7 +34,7 @@ func Sensitivity(ctx context.Context, m *onnx.Model, images *calib.Dataset, bits
 // sensitivity measures the parts of the plan and predicts their noise at other
 // bit-widths.
 func (q *Quantized) sensitivity(ctx context.Context, images *calib.Dataset, bits int, o QuantizeOptions) (*passes.Sensitivity, *passes.NoiseModel, error) {
-	test, err := q.newTest(ctx, images, o)
+	test, err := q.newTest(ctx, images, sensitivityPictures, roundingSize, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,10 +80,10 @@ type test struct {
 	expected [][]float32
 }
 
-func (q *Quantized) newTest(ctx context.Context, images *calib.Dataset, o QuantizeOptions) (*test, error) {
+func (q *Quantized) newTest(ctx context.Context, images *calib.Dataset, pictures, size int, o QuantizeOptions) (*test, error) {
 	t := &test{float: q.Model, options: runtime.Options{Threads: o.Threads}, white: float64(q.Network.Range)}
 	var err error
-	if t.inputs, err = q.pieces(images, sensitivityPictures); err != nil {
+	if t.inputs, err = q.pieces(images, pictures, size); err != nil {
 		return nil, err
 	}
 	t.expected, err = t.run(ctx, q.Model)

@@ -190,6 +190,29 @@ func (p *Plan) weightLevels(w *WeightPlan) int {
 	return quant.Levels(w.Bits)
 }
 
+// Protect returns a plan that has bits bits for some tensors and for the weights
+// of the convolutions that read them. profile is what the plan was made from.
+func (p *Plan) Protect(tensors []string, bits int, profile *calib.Profile) (*Plan, error) {
+	protected := *p
+	protected.Activations, protected.Weights = slices.Clone(p.Activations), slices.Clone(p.Weights)
+	for i := range protected.Activations {
+		a := &protected.Activations[i]
+		if !slices.Contains(tensors, a.Tensor) {
+			continue
+		}
+		a.Bits, a.ChannelBits, a.ReLUChannels = bits, nil, nil
+		if err := a.calibrate(profile); err != nil {
+			return nil, err
+		}
+		for j := range protected.Weights {
+			if w := &protected.Weights[j]; slices.Contains(a.Readers, w.Node) {
+				w.Bits = bits
+			}
+		}
+	}
+	return &protected, nil
+}
+
 // JSON returns the plan as indented JSON, one entry of a list a line.
 func (p *Plan) JSON() ([]byte, error) {
 	var b bytes.Buffer

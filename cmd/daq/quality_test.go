@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/daq-sr/daq/converter"
 	"github.com/daq-sr/daq/internal/report"
 	"github.com/daq-sr/daq/internal/testenv"
 )
@@ -104,7 +105,7 @@ func (r *qualityRun) row(w io.Writer, m testenv.Model, settings string) {
 	if math.Abs(v.Shift) > mostShift {
 		r.Errorf("%s %s: the mean of a colour moved by %.3f", m.Name, settings, v.Shift)
 	}
-	if v.Drop > muchDrop && len(notes) == 0 {
+	if v.Drop > converter.MuchDrop && len(notes) == 0 {
 		r.Errorf("%s %s loses %.2f dB and says nothing", m.Name, settings, v.Drop)
 	}
 }

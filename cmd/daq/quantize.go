@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ type quantizeFlags struct {
 	sigmaBits      int
 	averageBits    float64
 	maxDrop        float64
+	uniform        bool
 	step           string
 	opset          int64
 	plan, savePlan string
@@ -76,6 +78,7 @@ that knows ONNX functions.`,
 	flags.IntVar(&f.sigmaBits, "sigma-bits", 0, "`number` of bits of the deviation of each channel; 0 leaves it in float")
 	flags.Float64Var(&f.averageBits, "average-bits", 0, "distribute bits over channels and layers by their sensitivity, this `number` on average over all values of activations and over all weights; with --weight-bits or --activation-bits only over the other")
 	flags.Float64Var(&f.maxDrop, "max-drop", 0, "search the lowest average bits that lose at most this many `dB` of PSNR-Y on the pictures of --calib")
+	flags.BoolVar(&f.uniform, "uniform", false, "keep to --bits even in the few layers that would lose most of the picture by it; else these get 8 bits, and are named")
 	flags.StringVar(&f.step, "step", "calibrated", "`rule` for the distance of two codes: calibrated (from the pictures); or paper, wide or a number of standard deviations, which need no pictures")
 	f.layers.add(flags)
 	f.input.add(flags)
@@ -89,7 +92,7 @@ that knows ONNX functions.`,
 }
 
 // planned are the flags that a plan stands for.
-var planned = []string{"mode", "target", "bits", "weight-bits", "activation-bits", "average-bits", "max-drop", "sigma-bits", "step", "layers", "include", "exclude"}
+var planned = []string{"mode", "target", "uniform", "bits", "weight-bits", "activation-bits", "average-bits", "max-drop", "sigma-bits", "step", "layers", "include", "exclude"}
 
 // options checks the flags and returns what they mean.
 func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptions, err error) {
@@ -152,6 +155,10 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 			return o, err
 		}
 	}
+	if f.uniform && (o.MaxDrop > 0 || o.Budget != converter.Budget{}) {
+		return o, usagef("--uniform is about --bits: leave it out with --average-bits and --max-drop, which distribute bits")
+	}
+	o.Uniform = f.uniform
 	if o.Layers, err = f.layers.selection(); err != nil {
 		return o, err
 	}
@@ -289,6 +296,7 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 	if q.Mixed != nil {
 		r.Average = &averageResult{q.Mixed.Activations, q.Mixed.Weights, q.Mixed.Loss, q.Mixed.UniformLoss}
 	}
+	r.Protected, r.Losses = q.Protected, q.Losses
 	r.Trials, r.Nearest = q.Trials, q.Done.Nearest
 	if q.Drop.Pictures > 0 {
 		r.Drop = &q.Drop
@@ -301,45 +309,75 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 	if err != nil {
 		return err
 	}
-	if drop := q.Drop.DB(); drop > muchDrop {
-		t.note("%s", remedy(path, drop, f.calib.dir))
+	if q.Drop.DB() > converter.MuchDrop {
+		t.note("%s", f.remedy(q))
 	}
 	return nil
 }
 
-// muchDrop is the loss in dB from which on a remedy is named.
-const muchDrop = 1
-
-// remedy tells what helps a network that lost much.
-func remedy(path string, drop float64, pictures string) string {
-	if pictures == "" {
-		pictures = "DIR"
+// remedy tells what helps a network that lost much all the same.
+func (f *quantizeFlags) remedy(q *converter.Quantized) string {
+	if len(q.Losses) == 0 { // static
+		return fmt.Sprintf("%.1f dB were lost: quantize with more bits, leave the worst layers float with --exclude (daq sensitivity names them), or choose --mode dynamic", q.Drop.DB())
 	}
-	return fmt.Sprintf("%.1f dB were lost: some layers of this network do not bear so few bits (daq sensitivity %s --calib %s names them). "+
-		"Spend the same bits where they matter with --average-bits, leave the worst layers float with --exclude, or search with --max-drop 0.5", drop, path, pictures)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%.1f dB were lost.", q.Drop.DB())
+	const most = 3
+	var worst, layers []string
+	share, total := 0.0, 0.0
+	rest := q.Losses[len(q.Protected):]
+	for _, l := range rest {
+		total += l.Share
+	}
+	for _, l := range rest[:min(most, len(rest))] {
+		worst = append(worst, fmt.Sprintf("%s (%.0f%%)", l.Tensor, 100*l.Share/total))
+		layers = append(layers, l.Layers...)
+		share += l.Share / total
+	}
+	if len(worst) > 0 {
+		fmt.Fprintf(&b, " The inputs that cost most when quantized alone: %s.", strings.Join(worst, ", "))
+	}
+	if share > 0.4 {
+		fmt.Fprintf(&b, " Leave its convolutions float: --exclude '%s'. Or", pattern(layers))
+	} else {
+		b.WriteString(" No layer stands out: the network needs more bits, --bits 6, or")
+	}
+	b.WriteString(" spend bits where they matter with --average-bits, or search with --max-drop 0.5")
+	return b.String()
+}
+
+// pattern is a regular expression that matches these names alone.
+func pattern(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = regexp.QuoteMeta(n)
+	}
+	return "^(" + strings.Join(quoted, "|") + ")$"
 }
 
 // quantizeResult is what quantize tells.
 type quantizeResult struct {
-	Model            string            `json:"model"`
-	Output           string            `json:"output"`
-	Plan             string            `json:"plan,omitempty"`
-	Opset            int64             `json:"opset"`
-	Convolutions     int               `json:"convolutions"`
-	Tensors          int               `json:"tensors"`
-	WeightBits       string            `json:"weight_bits"` // "4" or "2-8"
-	ActivationBits   string            `json:"activation_bits"`
-	Average          *averageResult    `json:"average_bits,omitempty"`
-	Trials           []converter.Trial `json:"trials,omitempty"`
-	Drop             *converter.Drop   `json:"calibration,omitempty"` // PSNR-Y on the calibration pictures
-	Nearest          []string          `json:"nearest,omitempty"`     // convolutions whose weights were not rounded for the pictures
-	Step             string            `json:"step"`
-	InputRange       float32           `json:"input_range"`
-	FloatBytes       int64             `json:"float_bytes"` // of the files
-	QuantizedBytes   int64             `json:"quantized_bytes"`
-	FloatWeightBytes int64             `json:"float_weight_bytes"` // of the quantized convolutions
-	WeightBytes      int64             `json:"weight_bytes"`
-	Seconds          float64           `json:"seconds"`
+	Model            string                `json:"model"`
+	Output           string                `json:"output"`
+	Plan             string                `json:"plan,omitempty"`
+	Opset            int64                 `json:"opset"`
+	Convolutions     int                   `json:"convolutions"`
+	Tensors          int                   `json:"tensors"`
+	WeightBits       string                `json:"weight_bits"` // "4" or "2-8"
+	ActivationBits   string                `json:"activation_bits"`
+	Average          *averageResult        `json:"average_bits,omitempty"`
+	Trials           []converter.Trial     `json:"trials,omitempty"`
+	Drop             *converter.Drop       `json:"calibration,omitempty"` // PSNR-Y on the calibration pictures
+	Nearest          []string              `json:"nearest,omitempty"`     // convolutions whose weights were not rounded for the pictures
+	Protected        []converter.LayerLoss `json:"protected,omitempty"`   // layers with more bits than asked for, and what they lost before
+	Losses           []converter.LayerLoss `json:"losses,omitempty"`      // of every layer alone, the worst first; measured when much was lost
+	Step             string                `json:"step"`
+	InputRange       float32               `json:"input_range"`
+	FloatBytes       int64                 `json:"float_bytes"` // of the files
+	QuantizedBytes   int64                 `json:"quantized_bytes"`
+	FloatWeightBytes int64                 `json:"float_weight_bytes"` // of the quantized convolutions
+	WeightBytes      int64                 `json:"weight_bytes"`
+	Seconds          float64               `json:"seconds"`
 }
 
 // averageResult tells what became of --average-bits.
@@ -370,6 +408,13 @@ func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
 			fmt.Fprintf(w, "plan\t%s\n", r.Plan)
 		}
 		fmt.Fprintf(w, "quantized\t%d convolutions, %d tensors (%s)\n", r.Convolutions, r.Tensors, rule)
+		if n := len(r.Protected); n > 0 {
+			var list []string
+			for _, l := range r.Protected {
+				list = append(list, fmt.Sprintf("%s (%.0f%%)", l.Tensor, 100*l.Share))
+			}
+			fmt.Fprintf(w, "protected\t%d layers in 8 bits, which alone lost most of the picture (see --uniform): %s\n", n, names(list))
+		}
 		if n := len(r.Nearest); n > 0 {
 			fmt.Fprintf(w, "nearest\tweights of %d convolutions, which were not rounded for pictures: %s\n", n, names(r.Nearest))
 		}

@@ -117,8 +117,8 @@ func (f *validateFlags) run(ctx context.Context, t *terminal, floatPath, quantiz
 	if err != nil {
 		return err
 	}
-	if r.Drop > muchDrop {
-		t.note("%s", remedy(floatPath, r.Drop, ""))
+	if r.Drop > converter.MuchDrop {
+		t.note("%.1f dB were lost: quantize with more bits, or with --average-bits or --max-drop; daq sensitivity %s --calib DIR names the layers that lose most", r.Drop, floatPath)
 	}
 	return r.Check(bounds)
 }
