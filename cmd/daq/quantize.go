@@ -340,7 +340,7 @@ func (f *quantizeFlags) remedy(q *converter.Quantized) string {
 	if share > 0.4 {
 		fmt.Fprintf(&b, " Leave its convolutions float: --exclude '%s'. Or", pattern(layers))
 	} else {
-		b.WriteString(" No layer stands out: the network needs more bits, --bits 6, or")
+		b.WriteString(" No layer stands out: the network needs more bits, --bits 6. Or leave these float (--exclude), or")
 	}
 	b.WriteString(" spend bits where they matter with --average-bits, or search with --max-drop 0.5")
 	return b.String()
