@@ -310,13 +310,13 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 		return err
 	}
 	if q.Drop.DB() > converter.MuchDrop {
-		t.note("%s", f.remedy(q))
+		t.note("%s", f.remedy(path, q))
 	}
 	return nil
 }
 
 // remedy tells what helps a network that lost much all the same.
-func (f *quantizeFlags) remedy(q *converter.Quantized) string {
+func (f *quantizeFlags) remedy(path string, q *converter.Quantized) string {
 	if len(q.Losses) == 0 { // static
 		return fmt.Sprintf("%.1f dB were lost: quantize with more bits, leave the worst layers float with --exclude (daq sensitivity names them), or choose --mode dynamic", q.Drop.DB())
 	}
@@ -342,7 +342,7 @@ func (f *quantizeFlags) remedy(q *converter.Quantized) string {
 	} else {
 		b.WriteString(" No layer stands out: the network needs more bits, --bits 6. Or leave these float (--exclude), or")
 	}
-	b.WriteString(" spend bits where they matter with --average-bits, or search with --max-drop 0.5")
+	fmt.Fprintf(&b, " spend bits where they matter with --average-bits, or search with --max-drop 0.5 (daq sensitivity %s --calib %s shows every layer)", path, f.calib.dir)
 	return b.String()
 }
 
