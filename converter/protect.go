@@ -118,9 +118,9 @@ func (q *Quantized) protect(ctx context.Context, images *calib.Dataset, quantize
 	return better, nil
 }
 
-// mayProtect reports whether the bits are uniform for want of a better choice.
+// mayProtect reports whether bits are the settings' and may be more in some layers.
 func (o *QuantizeOptions) mayProtect() bool {
-	return !o.Uniform && o.Plan == nil && o.Budget == (Budget{}) && o.MaxDrop == 0
+	return o.Protect && o.Plan == nil && o.Budget == (Budget{}) && o.MaxDrop == 0
 }
 
 func tensorsOf(losses []LayerLoss) (names []string) {

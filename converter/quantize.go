@@ -19,7 +19,7 @@ type QuantizeOptions struct {
 	Plan     *passes.Plan   // obeyed instead of Settings when given
 	Profile  *calib.Profile // statistics that are there already: the network is not run over their pictures again
 	Budget   Budget         // bits on average, where they are to differ by channel and layer
-	Uniform  bool           // the bits of the settings everywhere, even in layers that lose most of the picture by it
+	Protect  bool           // 8 bits for the few layers that lose most of the picture, where much is lost
 	MaxDrop  float64        // when above 0: the lowest average bits whose PSNR-Y drops by at most this many dB on the calibration pictures
 	Opset    int64          // 0 means the lowest that stores the codes at their own width
 	Input    calib.Input

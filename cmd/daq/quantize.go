@@ -34,7 +34,7 @@ type quantizeFlags struct {
 	sigmaBits      int
 	averageBits    float64
 	maxDrop        float64
-	uniform        bool
+	protect        bool
 	step           string
 	opset          int64
 	plan, savePlan string
@@ -78,7 +78,7 @@ that knows ONNX functions.`,
 	flags.IntVar(&f.sigmaBits, "sigma-bits", 0, "`number` of bits of the deviation of each channel; 0 leaves it in float")
 	flags.Float64Var(&f.averageBits, "average-bits", 0, "distribute bits over channels and layers by their sensitivity, this `number` on average over all values of activations and over all weights; with --weight-bits or --activation-bits only over the other")
 	flags.Float64Var(&f.maxDrop, "max-drop", 0, "search the lowest average bits that lose at most this many `dB` of PSNR-Y on the pictures of --calib")
-	flags.BoolVar(&f.uniform, "uniform", false, "keep to --bits even in the few layers that would lose most of the picture by it; else these get 8 bits, and are named")
+	flags.BoolVar(&f.protect, "protect", true, "where much is lost, give the few layers that lose most of it 8 bits, and name them; off when bits are stated, unless given")
 	flags.StringVar(&f.step, "step", "calibrated", "`rule` for the distance of two codes: calibrated (from the pictures); or paper, wide or a number of standard deviations, which need no pictures")
 	f.layers.add(flags)
 	f.input.add(flags)
@@ -92,7 +92,7 @@ that knows ONNX functions.`,
 }
 
 // planned are the flags that a plan stands for.
-var planned = []string{"mode", "target", "uniform", "bits", "weight-bits", "activation-bits", "average-bits", "max-drop", "sigma-bits", "step", "layers", "include", "exclude"}
+var planned = []string{"mode", "target", "protect", "bits", "weight-bits", "activation-bits", "average-bits", "max-drop", "sigma-bits", "step", "layers", "include", "exclude"}
 
 // options checks the flags and returns what they mean.
 func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptions, err error) {
@@ -155,10 +155,11 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 			return o, err
 		}
 	}
-	if f.uniform && (o.MaxDrop > 0 || o.Budget != converter.Budget{}) {
-		return o, usagef("--uniform is about --bits: leave it out with --average-bits and --max-drop, which distribute bits")
+	stated := flags.Changed("bits") || flags.Changed("weight-bits") || flags.Changed("activation-bits")
+	o.Protect = f.protect && (!stated || flags.Changed("protect"))
+	if flags.Changed("protect") && (o.MaxDrop > 0 || o.Budget != converter.Budget{}) {
+		return o, usagef("--protect is about --bits: leave it out with --average-bits and --max-drop, which distribute bits")
 	}
-	o.Uniform = f.uniform
 	if o.Layers, err = f.layers.selection(); err != nil {
 		return o, err
 	}
@@ -338,7 +339,7 @@ func (f *quantizeFlags) remedy(path string, q *converter.Quantized) string {
 		fmt.Fprintf(&b, " The inputs that cost most when quantized alone: %s.", strings.Join(worst, ", "))
 	}
 	if share > 0.4 {
-		fmt.Fprintf(&b, " Leave its convolutions float: --exclude '%s'. Or", pattern(layers))
+		fmt.Fprintf(&b, " Give them 8 bits with --protect, or leave their convolutions float: --exclude '%s'. Or", pattern(layers))
 	} else {
 		b.WriteString(" No layer stands out: the network needs more bits, --bits 6. Or leave these float (--exclude), or")
 	}
@@ -413,7 +414,7 @@ func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
 			for _, l := range r.Protected {
 				list = append(list, fmt.Sprintf("%s (%.0f%%)", l.Tensor, 100*l.Share))
 			}
-			fmt.Fprintf(w, "protected\t%d layers in 8 bits, which alone lost most of the picture (see --uniform): %s\n", n, names(list))
+			fmt.Fprintf(w, "protected\t%d layers in 8 bits, which alone lost most of the picture (see --protect): %s\n", n, names(list))
 		}
 		if n := len(r.Nearest); n > 0 {
 			fmt.Fprintf(w, "nearest\tweights of %d convolutions, which were not rounded for pictures: %s\n", n, names(r.Nearest))
