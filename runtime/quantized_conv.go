@@ -125,7 +125,7 @@ func requantizedConv(s *site, levels []int) (kernel, error) {
 				return err
 			}
 		}
-		c.in[0], c.dies[0] = levelled, false
+		c.in[0] = levelled
 		return convolve(c)
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/daq-sr/daq/onnx"
@@ -136,4 +137,28 @@ func output(t *testing.T, m *onnx.Model, x *runtime.Tensor, o runtime.Options) [
 		t.Fatal(err)
 	}
 	return slices.Clone(v)
+}
+
+// Runs of one program share nothing that they change, also where a convolution has no
+// integer kernel (the race detector tells).
+func TestQuantizedRunsAtOnce(t *testing.T) {
+	for _, kernel := range []int{3, 5} {
+		m := quantizedLayer(t, rand.New(rand.NewPCG(1, 2)), 16, 16, kernel, 4, true, true, false)
+		p, err := runtime.Compile(m, runtime.Options{Threads: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := &runtime.Tensor{Type: onnx.Float, Shape: []int{1, 16, 9, 9}, Data: make([]float32, 16*81)}
+		var runs sync.WaitGroup
+		for range 4 {
+			runs.Go(func() {
+				for range 5 {
+					if _, err := p.Run(context.Background(), map[string]*runtime.Tensor{"x": x}, nil); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		runs.Wait()
+	}
 }
