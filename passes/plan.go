@@ -60,9 +60,10 @@ func (a *ActivationPlan) bitsOf(channel int) int {
 // WeightPlan quantizes the weights of one convolution.
 type WeightPlan struct {
 	Node    string    `json:"node"`
-	Bits    int       `json:"bits"`              // 1 to 8
-	Scales  []float32 `json:"scales,omitempty"`  // distance of two levels: one, or one for each output channel; the rule's when empty
-	Nearest bool      `json:"nearest,omitempty"` // to the nearest codes, even where there are pictures to round for
+	Bits    int       `json:"bits"`               // 1 to 8
+	Scales  []float32 `json:"scales,omitempty"`   // distance of two levels: one, or one for each output channel; the rule's when empty
+	Nearest bool      `json:"nearest,omitempty"`  // to the nearest codes, even where there are pictures to round for
+	PairSum int       `json:"pair_sum,omitempty"` // static: bound of the sum of two codes that are added in a pair, 0 for none
 }
 
 // Rule is how steps are chosen where the plan does not state them.

@@ -479,6 +479,10 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 		}
 		codes := make([]uint8, k)
 		scale, _ = rounding.Round(codes, target, levels, scale, len(w.Scales) == 0)
+		scale = l.boundPairs(codes, levels, w.PairSum, scale, func(scale float32) float32 {
+			scale, _ = rounding.Round(codes, target, levels, scale, false)
+			return scale
+		})
 		out.scales[g*l.outputs+o] = scale
 		for i, c := range codes {
 			out.codes[l.index(g, o, i)] = c

@@ -206,12 +206,25 @@ func (e *staticEmitter) rounded(n *onnx.Node, w *WeightPlan) (*Rounded, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, levels := outputChannels(n, n.Inputs[1].Const.Shape), e.plan.weightLevels(w)
-	r := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, l.channels), bias: make([]float32, l.channels)}
+	l, levels := matrixOf(n, n.Inputs[1].Const.Shape), e.plan.weightLevels(w)
+	channels := l.groups * l.outputs
+	r := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, channels), bias: make([]float32, channels)}
+	row, codes := make([]float32, l.inputs), make([]uint8, l.inputs)
 	for c := range r.scales {
-		r.scales[c] = quant.BestWeightScale(l.gather(data, c), levels)
+		l.row(data, c/l.outputs, c%l.outputs, row)
+		scale := quant.BestWeightScale(row, levels)
 		if len(w.Scales) > 0 {
-			r.scales[c] = w.Scales[min(c, len(w.Scales)-1)]
+			scale = w.Scales[min(c, len(w.Scales)-1)]
+		}
+		if err := quant.EncodeWeights(codes, row, scale, levels); err != nil {
+			return nil, err
+		}
+		r.scales[c] = l.boundPairs(codes, levels, w.PairSum, scale, func(scale float32) float32 {
+			_ = quant.EncodeWeights(codes, row, scale, levels) // the same finite weights
+			return scale
+		})
+		for i, code := range codes {
+			r.codes[l.index(c/l.outputs, c%l.outputs, i)] = code
 		}
 	}
 	if b := n.Input(2); b != nil {
@@ -221,5 +234,5 @@ func (e *staticEmitter) rounded(n *onnx.Node, w *WeightPlan) (*Rounded, error) {
 		}
 		copy(r.bias, old)
 	}
-	return r, l.encode(r.codes, data, r.scales, levels)
+	return r, nil
 }

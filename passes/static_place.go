@@ -92,12 +92,38 @@ func (p *placement) quantizes(v *onnx.Value) bool {
 	if len(v.Uses()) == 1 && !v.IsOutput() && p.target.Form(v.Uses()[0].Node) == target.Absorbed {
 		return false // the quantizer stands behind the absorbed node
 	}
+	if p.sumsIntoConv(v) || p.onlyBare(v) {
+		return false
+	}
 	if p.integer(v.Producer) || p.target.Form(v.Producer) == target.Absorbed && p.integer(v.Producer.Inputs[0].Producer) {
 		return true
 	}
 	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool {
 		return p.integer(u.Node) && (u.Index == 0 || !p.convs[u.Node])
 	})
+}
+
+// sumsIntoConv reports whether a convolution adds the other side of the sum that
+// alone reads its result v: the first such side of an Add.
+func (p *placement) sumsIntoConv(v *onnx.Value) bool {
+	if !p.target.SumsIntoConv || !p.convs[v.Producer] || len(v.Uses()) != 1 || v.IsOutput() {
+		return false
+	}
+	n := v.Uses()[0].Node
+	if !n.Is("Add") || !p.integer(n) {
+		return false
+	}
+	for _, in := range n.Inputs {
+		if p.convs[in.Producer] && len(in.Uses()) == 1 {
+			return in == v
+		}
+	}
+	return false
+}
+
+// onlyBare reports whether all readers of a value want no quantizer in front.
+func (p *placement) onlyBare(v *onnx.Value) bool {
+	return len(v.Uses()) > 0 && !slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return p.target.Form(u.Node) != target.Bare })
 }
 
 // integer reports whether a node is computed in integers, or on codes.

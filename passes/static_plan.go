@@ -44,6 +44,9 @@ func MakeStaticPlan(g *onnx.Graph, s Settings, t *target.Target, profile *calib.
 	if s.ActivationBits < 8 && !t.Activations.IntegerClip {
 		return nil, fmt.Errorf("%s has no activations of fewer than 8 bits: choose --activation-bits 8, or the target onnxruntime", t.For)
 	}
+	if t.Activations.Type == onnx.Undefined {
+		return nil, fmt.Errorf("target %s: files with quantized weights alone are not written yet: choose the target portable, whose weights are packed too", t.Name)
+	}
 	chosen, err := Select(g, s.Layers)
 	if err != nil {
 		return nil, err
@@ -115,8 +118,12 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 	m.activations(plan)
 	for _, n := range g.Nodes {
 		if m.place.convs[n] {
-			_, bits := m.bits(n)
-			plan.Weights = append(plan.Weights, WeightPlan{Node: n.Label(), Bits: bits})
+			activations, bits := m.bits(n)
+			w := WeightPlan{Node: n.Label(), Bits: bits}
+			if activations == 8 && bits == 8 {
+				w.PairSum = m.target.Weights.PairSum
+			}
+			plan.Weights = append(plan.Weights, w)
 		}
 	}
 	return plan, nil

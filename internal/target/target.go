@@ -30,6 +30,10 @@ type Target struct {
 	MinOpset    int64 // that what is emitted needs
 	MaxOpset    int64 // the highest the runtime reads
 
+	// SumsIntoConv: an Add is computed by the convolution on one side of it, whose
+	// result must not pass a quantizer in between; the other side must.
+	SumsIntoConv bool
+
 	// Operators says what becomes of an operator with Q/DQ around it; one that is
 	// not listed is Float.
 	Operators map[string]Form

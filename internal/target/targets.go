@@ -65,8 +65,9 @@ var tensorrt = &Target{
 	Activations: Activations{Type: onnx.Int8, Symmetric: true},
 	Weights:     Weights{Type: onnx.Int8, Symmetric: true, PerAxis: true},
 	MinOpset:    13, MaxOpset: 21,
+	SumsIntoConv: true,
 	Operators: map[string]Form{
-		"Conv": Integer, "ConvTranspose": Integer, "Add": Integer, "Concat": Moves, "MaxPool": Moves,
+		"Conv": Integer, "ConvTranspose": Integer, "Add": Integer, "Concat": Integer, "MaxPool": Moves,
 		"Relu": Absorbed, "LeakyRelu": Absorbed,
 		"Resize": Bare,
 	},

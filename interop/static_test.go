@@ -1,0 +1,103 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"testing"
+
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/converter"
+	"github.com/daq-sr/daq/internal/target"
+	"github.com/daq-sr/daq/internal/testenv"
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/passes"
+	"github.com/daq-sr/daq/runtime"
+)
+
+// TestInteropStatic: what lies between two quantizers of a static graph, given what
+// ONNX Runtime dequantized there, gives the codes that ONNX Runtime has: one code
+// apart at ties, and few of these. From end to end ties grow from layer to layer, so
+// there only the noise against float is compared.
+func TestInteropStatic(t *testing.T) {
+	python := testenv.Python(t)
+	images, err := calib.OpenDataset(filepath.Join(testenv.Root(), "models", "builtin", "images", "calibration", "LRx2"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	net := testenv.ModelNamed(t, "EDSR_x2")
+	photo := inputOf(t, net, 48, 40)
+	float := runOurs(t, load(t, net), map[string]*runtime.Tensor{"input": photo}, nil)["output"]
+	for _, bits := range []int{8, 4} {
+		t.Run(fmt.Sprintf("EDSR_x2/%d bits", bits), func(t *testing.T) {
+			o := settings(bits, passes.Calibrated)
+			o.Mode, o.Target = target.Static, "onnxruntime"
+			q, err := converter.Quantize(context.Background(), load(t, net), images, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), "static.onnx")
+			if err := q.Model.Save(path); err != nil {
+				t.Fatal(err)
+			}
+			pieces, given, codes := betweenStatic(q.Model)
+			fetch := append([]string{}, codes...)
+			for _, y := range given {
+				fetch = append(fetch, y)
+			}
+			theirs := runORT(t, python, path, photo, fetch)
+			inputs := map[string]*runtime.Tensor{"input": photo}
+			for name, y := range given {
+				inputs[name] = theirs[y]
+			}
+			ours := runOurs(t, pieces, inputs, nil)
+			total, ties := 0, 0
+			for _, name := range codes {
+				all, differ, most := compareCodes(ours[name].Data.([]uint8), theirs[name].Data.([]float32))
+				if most > 1 {
+					t.Errorf("%q: codes differ by %d for the same input", name, most)
+				}
+				total, ties = total+all, ties+differ
+			}
+			if ties*1000 > total {
+				t.Errorf("%d of %d codes differ for the same inputs: too many for ties", ties, total)
+			}
+			whole := runOurs(t, q.Model, map[string]*runtime.Tensor{"input": photo}, nil)["output"]
+			here, there := psnr(whole, float), psnr(theirs["output"], float)
+			if math.Abs(here-there) > 0.5 {
+				t.Errorf("noise against float is %.2f dB here and %.2f dB there", here, there)
+			}
+			t.Logf("%d of %d codes differ for the same inputs, by one; noise against float %.2f and %.2f dB", ties, total, here, there)
+		})
+	}
+}
+
+// betweenStatic returns a static graph cut at its quantizers: every dequantized
+// activation but the output is an input, by name of the input, and all codes are
+// outputs.
+func betweenStatic(quantized *onnx.Model) (m *onnx.Model, given map[string]string, codes []string) {
+	m = quantized.Clone()
+	g := m.Graph
+	given = map[string]string{}
+	for _, n := range g.Nodes {
+		switch {
+		case n.Is("QuantizeLinear"):
+			codes = append(codes, n.Outputs[0].Name)
+			g.AddOutput(n.Outputs[0])
+		case n.Is("DequantizeLinear") && n.Inputs[0].Const == nil && !n.Outputs[0].IsOutput():
+			y := n.Outputs[0]
+			in := g.AddInput(g.UniqueName(y.Name+"_given"), y.Type)
+			given[in.Name] = y.Name
+			y.ReplaceUses(in)
+		}
+	}
+	g.RemoveAll(func(n *onnx.Node) bool {
+		return n.Is("DequantizeLinear") && n.Inputs[0].Const == nil && !n.Outputs[0].IsOutput()
+	})
+	g.RemoveAll(func(n *onnx.Node) bool {
+		return n.Is("Clip") && len(n.Outputs[0].Uses()) == 0 && !n.Outputs[0].IsOutput()
+	})
+	g.DropUnused()
+	return m, given, codes
+}
