@@ -242,7 +242,6 @@ type difference struct {
 	elements    int64
 	least, most float64
 	maxError    float64
-	signal      float64 // sum of a^2
 	noise       float64 // sum of (a-b)^2
 	channels    []moments
 	problem     string

@@ -36,7 +36,6 @@ type directChunk struct {
 	from, to      int       // input channels
 	weights       []float32 // packBlocks of [taps][channels], or lanewise [taps][16]
 	bias          []float32
-	frame         []span // in the frame, by tap
 }
 
 func newDirectConv(s ConvShape, weights, bias []float32, lo float32) *direct {
