@@ -27,6 +27,7 @@ const (
 	// A layer that loses more than dominant times the mean of the others is
 	// protected: it gets protectedBits.
 	dominant      = 4
+	leastShare    = 0.05 // of the loss of all layers, below which none is protected
 	protectedBits = quant.MaxBits
 	// lossPictures pieces of pictures of lossSize: enough to rank layers.
 	lossPictures, lossSize = 4, 64
@@ -72,15 +73,17 @@ func (q *Quantized) layerLosses(ctx context.Context, images *calib.Dataset, o Qu
 }
 
 // dominating returns how many of the layers, sorted by loss, stand out: each
-// loses more than dominant times the mean of those behind it.
+// loses more than dominant times the mean of those behind it, and more than
+// leastShare of all.
 func dominating(losses []LayerLoss) (count int) {
-	rest := 0.0
+	total := 0.0
 	for _, l := range losses {
-		rest += l.Loss
+		total += l.Loss
 	}
+	rest := total
 	for ; count < len(losses)-1; count++ {
 		rest -= losses[count].Loss
-		if losses[count].Loss*float64(len(losses)-1-count) <= dominant*rest {
+		if l := losses[count].Loss; l <= leastShare*total || l*float64(len(losses)-1-count) <= dominant*rest {
 			break
 		}
 	}

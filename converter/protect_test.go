@@ -15,8 +15,9 @@ func TestDominating(t *testing.T) {
 	}{
 		{[]float64{1, 1, 1, 1}, 0},
 		{[]float64{100, 1, 1, 1}, 1},
-		{[]float64{1000, 100, 1, 1, 1}, 2},
+		{[]float64{1000, 900, 1, 1, 1}, 2},
 		{[]float64{5, 4, 3, 2}, 0},
+		{[]float64{1e6, 1000, 1, 0, 0}, 1}, // what is left does not matter
 		{[]float64{7}, 0},
 		{[]float64{0, 0, 0}, 0},
 		{nil, 0},
