@@ -3,11 +3,11 @@
 package main
 
 import (
-	"math"
-
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/daq-sr/daq/runtime/kernels/gen/asm"
 )
 
 func main() {
@@ -37,45 +37,11 @@ func main() {
 }
 
 var (
-	ys = []reg.VecPhysical{reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7,
-		reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15}
-	zs = []reg.VecPhysical{reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7,
-		reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
-		reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23,
-		reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31}
-	xs = []reg.VecPhysical{reg.X0, reg.X1, reg.X2, reg.X3, reg.X4, reg.X5, reg.X6, reg.X7,
-		reg.X8, reg.X9, reg.X10, reg.X11, reg.X12, reg.X13, reg.X14, reg.X15}
+	xs, ys, zs     = asm.Xs, asm.Ys, asm.Zs
+	param, paramAt = asm.Param, asm.ParamAt
+	constant       = asm.Constant
+	lanes          = asm.Lanes
 )
-
-func param(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
-
-// address of a parameter, to broadcast a float32 from.
-func paramAt(name string) Mem {
-	b, err := Param(name).Resolve()
-	if err != nil {
-		panic(err)
-	}
-	return b.Addr
-}
-
-// constant is v in all eight lanes. (F32 would emit an integer for whole
-// numbers.)
-func constant(name string, v float32) Mem { return lanes(name, math.Float32bits(v)) }
-
-var defined = map[string]Mem{}
-
-// lanes is v in all eight lanes, defined once for each name.
-func lanes(name string, v uint32) Mem {
-	m, ok := defined[name]
-	if !ok {
-		m = GLOBL(name, RODATA|NOPTR)
-		for i := range 8 {
-			DATA(4*i, U32(v))
-		}
-		defined[name] = m
-	}
-	return m
-}
 
 // gemmPanel: 4 rows x 24 columns in 12 accumulators, 3 registers for a row of
 // the panel and one for the broadcast weight.

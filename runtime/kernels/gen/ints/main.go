@@ -3,12 +3,12 @@
 package main
 
 import (
-	"math"
-
 	. "github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
+
+	"github.com/daq-sr/daq/runtime/kernels/gen/asm"
 )
 
 func main() {
@@ -32,12 +32,8 @@ func main() {
 }
 
 var (
-	ys = []reg.VecPhysical{reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7,
-		reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15}
-	zs = []reg.VecPhysical{reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7,
-		reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
-		reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23,
-		reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31}
+	ys, zs         = asm.Ys, asm.Zs
+	param, paramAt = asm.Param, asm.ParamAt
 )
 
 // text begins a function; its distances are in bytes.
@@ -47,32 +43,10 @@ func text(name, of, signature string) {
 	Doc(name + " is " + of + "; distances are in bytes.")
 }
 
-func param(name string) reg.GPVirtual { return Load(Param(name), GP64()).(reg.GPVirtual) }
-
-func paramAt(name string) Mem {
-	b, err := Param(name).Resolve()
-	if err != nil {
-		panic(err)
-	}
-	return b.Addr
-}
-
-var defined = map[string]Mem{}
-
-// constant is v in all eight lanes. (F32 would emit an integer for whole numbers.)
-func constant(name string, v float32) Mem { return lanes(name, math.Float32bits(v)) }
-
-func lanes(name string, v uint32) Mem {
-	m, ok := defined[name]
-	if !ok {
-		m = GLOBL("int"+name, RODATA|NOPTR)
-		for i := range 8 {
-			DATA(4*i, U32(v))
-		}
-		defined[name] = m
-	}
-	return m
-}
+// The names of constants begin with int: those of the float kernels are in the same
+// package.
+func constant(name string, v float32) Mem { return asm.Constant("int"+name, v) }
+func lanes(name string, v uint32) Mem     { return asm.Lanes("int"+name, v) }
 
 // rows are the addresses of up to six rows, stride apart.
 func rows(n int, base, stride reg.GPVirtual, disp int) (list []Mem) {
