@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/daq-sr/daq/calib"
@@ -80,7 +81,10 @@ func Compare(ctx context.Context, a, b *onnx.Model, dir string, o CompareOptions
 	}
 	var inA, inB []string
 	for _, m := range matches {
-		inA, inB = append(inA, m.a), appendNew(inB, m.b)
+		inA = append(inA, m.a)
+		if !slices.Contains(inB, m.b) {
+			inB = append(inB, m.b)
+		}
 	}
 	first, err := Open(ctx, a, o.Input, runtime.Options{Threads: o.Threads, Observe: inA})
 	if err != nil {
@@ -106,15 +110,6 @@ func Compare(ctx context.Context, a, b *onnx.Model, dir string, o CompareOptions
 	}
 	c.finish(matches, sums)
 	return c, nil
-}
-
-func appendNew(list []string, name string) []string {
-	for _, have := range list {
-		if have == name {
-			return list
-		}
-	}
-	return append(list, name)
 }
 
 // prepareComparison matches the tensors of two models.
@@ -261,7 +256,7 @@ func (d *difference) add(a, b *runtime.Tensor) {
 	case errA != nil || errB != nil:
 		d.problem = fmt.Sprintf("types %s and %s", a.Type, b.Type)
 		return
-	case len(x) != len(y) || fmt.Sprint(a.Shape) != fmt.Sprint(b.Shape):
+	case len(x) != len(y) || !slices.Equal(a.Shape, b.Shape):
 		d.problem = fmt.Sprintf("shapes %v and %v", a.Shape, b.Shape)
 		return
 	}

@@ -313,17 +313,21 @@ func odometer(dims []int, f func(index []int)) {
 	}
 }
 
+// planes returns input 0, planar, and makes output 0 likewise.
+func (c *call) planes(shape []int) (in, out *Tensor, err error) {
+	if in, _, err = c.floats(0); err == nil {
+		out, err = c.new(0, onnx.Float, shape)
+	}
+	return in, out, err
+}
+
 // convPlain convolves any number of dimensions by the definition.
 func (c *call) convPlain(shape []int, w *Tensor, bias []float32, win window, pads []int, groups int) error {
-	in, src, err := c.floats(0)
-	if err != nil {
-		return err
-	}
-	out, err := c.new(0, onnx.Float, shape)
+	in, out, err := c.planes(shape)
 	if err != nil || out.Len() == 0 {
 		return err
 	}
-	dst, weights := out.Data.([]float32), w.Data.([]float32)
+	dst, src, weights := out.Data.([]float32), in.Data.([]float32), w.Data.([]float32)
 	inDims, outDims := in.Shape[2:], out.Shape[2:]
 	inSize, outSize, taps := product(inDims), product(outDims), product(win.kernel)
 	inS := strides(inDims)
@@ -489,15 +493,11 @@ func (w window) shareTransposed(pads []int, i, total int) {
 
 // transposePlain is the definition for any number of dimensions.
 func (c *call) transposePlain(shape []int, w, bias *Tensor, win window, pads []int, groups int) error {
-	in, src, err := c.floats(0)
-	if err != nil {
-		return err
-	}
-	out, err := c.new(0, onnx.Float, shape)
+	in, out, err := c.planes(shape)
 	if err != nil || out.Len() == 0 {
 		return err
 	}
-	dst, weights := out.Data.([]float32), w.Data.([]float32)
+	dst, src, weights := out.Data.([]float32), in.Data.([]float32), w.Data.([]float32)
 	inDims, outDims := in.Shape[2:], out.Shape[2:]
 	inSize, outSize, taps := product(inDims), product(outDims), product(win.kernel)
 	inS, kS := strides(inDims), strides(win.kernel)

@@ -54,8 +54,8 @@ func (c *call) blocked(i int) (*Tensor, []float32, error) {
 	return t, t.Data.([]float32), nil
 }
 
-// newBlocked makes output i in the blocked layout. It takes over shape. The
-// memory is not cleared.
+// newBlocked makes output i in the blocked layout. It copies shape. The memory is
+// not cleared.
 func (c *call) newBlocked(i int, shape []int) (*Tensor, error) {
 	if t, err := c.placed(i, onnx.Float, shape, true); t != nil || err != nil {
 		return t, err

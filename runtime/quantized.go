@@ -174,9 +174,10 @@ type statistic struct {
 }
 
 // statistics replaces averages over X and over the squared distances from their
-// mean.
+// mean. What it returns is in no particular order.
 func (b *builder) statistics(nodes []*onnx.Node, pinned map[*onnx.Value]bool) []*onnx.Node {
-	gone, made := map[*onnx.Node]bool{}, map[*onnx.Node][]*onnx.Node{}
+	gone := map[*onnx.Node]bool{}
+	var made []*onnx.Node
 	parts := map[partKey]statistic{}
 	for _, n := range nodes {
 		m := &match{builder: b, pinned: pinned}
@@ -188,15 +189,9 @@ func (b *builder) statistics(nodes []*onnx.Node, pinned map[*onnx.Value]bool) []
 		if !ok {
 			continue
 		}
-		first := m.nodes[0]
-		for _, old := range m.nodes {
-			if slices.Index(nodes, old) < slices.Index(nodes, first) {
-				first = old
-			}
-		}
 		mean, variance, added := b.moments(s.x, s.floor, parts)
-		b.graph.InsertBefore(first, added...)
-		made[first] = append(made[first], added...)
+		b.graph.InsertBefore(n, added...)
+		made = append(made, added...)
 		s.mean.ReplaceUses(mean)
 		s.variance.ReplaceUses(variance)
 		for _, old := range m.nodes {
@@ -204,14 +199,7 @@ func (b *builder) statistics(nodes []*onnx.Node, pinned map[*onnx.Value]bool) []
 		}
 	}
 	b.graph.RemoveAll(func(n *onnx.Node) bool { return gone[n] })
-	var all []*onnx.Node
-	for _, n := range nodes {
-		all = append(all, made[n]...)
-		if !gone[n] {
-			all = append(all, n)
-		}
-	}
-	return all
+	return append(slices.DeleteFunc(nodes, func(n *onnx.Node) bool { return gone[n] }), made...)
 }
 
 // centred matches variance = GlobalAveragePool(c*c), c = X - GlobalAveragePool(X).

@@ -37,12 +37,9 @@ func quantizedConv(s *site, q quantizedInput) (kernel, error) {
 	}
 	var idle sync.Pool // *kernels.Folded
 	return func(c *call) error {
-		in, src, err := c.blocked(0)
+		in, src, err := c.featureMap(len(levels))
 		if err != nil {
 			return err
-		}
-		if len(in.Shape) != 4 || in.Shape[1] != len(levels) {
-			return fmt.Errorf("input %s does not fit weights for %d channels", in, len(levels))
 		}
 		out, err := c.newBlocked(0, []int{in.Shape[0], w.Shape[0], in.Shape[2], in.Shape[3]})
 		if err != nil || out.Len() == 0 {
@@ -71,6 +68,15 @@ func quantizedConv(s *site, q quantizedInput) (kernel, error) {
 		}
 		return nil
 	}, nil
+}
+
+// featureMap returns input 0 [N,C,H,W] of so many channels, blocked.
+func (c *call) featureMap(channels int) (*Tensor, []float32, error) {
+	in, src, err := c.blocked(0)
+	if err == nil && (len(in.Shape) != 4 || in.Shape[1] != channels) {
+		err = fmt.Errorf("input %s does not fit weights for %d channels", in, channels)
+	}
+	return in, src, err
 }
 
 // windows returns inputs 3 and 4 for one image of a shape.
@@ -102,14 +108,11 @@ func requantizedConv(s *site, levels []int) (kernel, error) {
 		return nil, err
 	}
 	return func(c *call) error {
-		in, src, err := c.blocked(0)
+		in, src, err := c.featureMap(len(levels))
 		if err != nil {
 			return err
 		}
-		if len(in.Shape) != 4 || in.Shape[1] != len(levels) {
-			return fmt.Errorf("input %s does not fit weights for %d channels", in, len(levels))
-		}
-		levelled, err := c.arena.blocked(slices.Clone(in.Shape))
+		levelled, err := c.arena.blocked(in.Shape)
 		if err != nil {
 			return err
 		}

@@ -33,10 +33,10 @@ func newValidate(t *terminal) *cobra.Command {
 		Short: "Compare a quantized network with the float one on pictures",
 		Long: `Upscales pictures with both networks and bicubically, and compares the results
 with the originals: PSNR and SSIM on the 8-bit Y channel with as many border
-pixels left out as the scale, as in the super-resolution literature. The shift is by how much the mean of a colour moved, in steps of
-1/255: of the colour, and in the last row the picture, that moved most. DIR holds
-HR/ and LRx2/ (or x3, x4, ...) with equal names, or originals alone, which are
-then shrunk bicubically.`,
+pixels left out as the scale, as in the super-resolution literature. The shift is by
+how much the mean of a colour moved, in steps of 1/255: of the colour, and in the
+last row the picture, that moved most. DIR holds HR/ and LRx2/ (or x3, x4, ...)
+with equal names, or originals alone, which are then shrunk bicubically.`,
 		Example: `  daq validate edsr.onnx edsr_4bit.onnx --data Set5
   daq validate edsr.onnx edsr_4bit.onnx --data Set5 --html report.html
   daq validate edsr.onnx edsr_4bit.onnx --data Set5 --max-drop 0.5 --json > result.json`,
