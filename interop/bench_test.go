@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"math"
 	"os"
@@ -29,14 +28,6 @@ import (
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 	"github.com/daq-sr/daq/runtime"
-)
-
-var (
-	sizesFlag    = flag.String("sizes", "128x128", "heights and widths of the input, such as 128x128,480x270")
-	networksFlag = flag.String("networks", "", "regular expression of networks, with bits: ^EDSR_x2/4")
-	secondsFlag  = flag.Float64("seconds", 8, "time for the runs of one network on one number of threads; three rounds are run in any case")
-	memoryFlag   = flag.String("memory", "", "also compare the memory that an input of this height and width takes, such as 1080x1920")
-	samplesFlag  = flag.String("samples", "", "file for every measured time, in the form that benchstat reads")
 )
 
 // Rounds of a comparison: at least three, so that a median means something.

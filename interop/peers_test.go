@@ -22,13 +22,6 @@ import (
 	"github.com/daq-sr/daq/internal/testenv"
 )
 
-var (
-	networksFlag    = flag.String("networks", "", "regular expression of networks")
-	photographsFlag = flag.Int("photographs", 8, "calibration photographs for the comparison of quality")
-	memoryFlag      = flag.Float64("memory", 10, "GiB that a quantizer may take")
-	outFlag         = flag.String("out", "", "folder for peers.txt and the quantized networks")
-)
-
 // quantizer is a program that makes a quantized network of a float one.
 type quantizer struct {
 	name    string
@@ -187,7 +180,7 @@ func quantizeOnce(t *testing.T, q quantizer, net testenv.Model, photos photograp
 	}
 	r := &run{quantizer: q.name, photographs: photos.name, path: filepath.Join(dir, net.Name+" "+q.name+".onnx")}
 	args := q.command(net, r.path, photos)
-	limit := fmt.Sprintf("ulimit -v %d && exec \"$@\"", int64(*memoryFlag*(1<<20)))
+	limit := fmt.Sprintf("ulimit -v %d && exec \"$@\"", int64(*limitFlag*(1<<20)))
 	cmd := exec.Command("sh", append([]string{"-c", limit, "sh"}, args...)...)
 	var said strings.Builder
 	cmd.Stderr = &said
