@@ -18,6 +18,10 @@ import (
 // loop has ended, look for the next one for a moment (linger) before they end:
 // from one step of a network to the next nobody needs to be woken up, and there is
 // nothing to close.
+//
+// Every worker begins with its own share of the items, the same part of the image
+// in one step after the other: what it wrote is in the caches of its processor,
+// from where others fetch it slowly. Who is done helps the others.
 type Workers struct {
 	threads int
 
@@ -44,8 +48,8 @@ func NewWorkers(threads int) *Workers {
 func (w *Workers) Threads() int { return w.threads }
 
 // For calls f(i, worker) for every i in [0, n), each once, worker in
-// [0, Threads()) telling apart the calls that run at the same time. Workers
-// take the next item from a shared counter, so items may differ in cost. For
+// [0, Threads()) telling apart the calls that run at the same time. Items may
+// differ in cost; neighbours mostly have the same worker. For
 // stops between items and returns ctx.Err() when ctx is done; a panic in f ends
 // the loop likewise and comes back as an error with its stack.
 func (w *Workers) For(ctx context.Context, n int, f func(i, worker int)) error {
@@ -65,39 +69,66 @@ type loop struct {
 	f    func(i, worker int)
 	each func(i int, s *scratch) // instead of f
 
-	next, done atomic.Int64 // items
-	failed     atomic.Pointer[error]
+	shares []share // of the workers
+	failed atomic.Pointer[error]
 
-	team []*helper
+	team []*helper     // workers from number 1 on
 	busy atomic.Int64  // how many of the team and the caller have not ended
 	last chan struct{} // from the last of the team when the caller ended before
+}
+
+// share is the items [next, end) of a worker.
+type share struct {
+	next atomic.Int64
+	end  int64
+	_    [112]byte // so that two do not share cache lines
 }
 
 // helper is a goroutine that works for one loop after the other.
 type helper struct {
 	job    atomic.Pointer[loop] // what it shall begin with
-	worker int                  // its number there
+	worker int                  // its number there, or in its last loop
 }
 
 func (w *Workers) run(ctx context.Context, n int, f func(i, worker int), each func(i int, s *scratch)) error {
 	l := w.newLoop()
 	l.ctx, l.n, l.f, l.each = ctx, n, f, each
-	if helpers := min(w.threads, n) - 1; helpers > 0 {
-		w.summon(l, helpers)
-		w.work(l, 0)
-		w.dismiss(l)
-	} else {
-		w.work(l, 0)
-	}
-	err, done := l.failed.Load(), int(l.done.Load())
+	workers := max(1, min(w.threads, n))
+	l.share(workers)
+	w.summon(l, workers-1)
+	w.work(l, 0)
+	w.dismiss(l)
+	err, done := l.failed.Load(), l.done()
 	w.release(l)
 	switch {
 	case err != nil:
 		return *err
-	case done < n:
+	case !done:
 		return ctx.Err()
 	}
 	return nil
+}
+
+// share divides the items.
+func (l *loop) share(workers int) {
+	if cap(l.shares) < workers {
+		l.shares = make([]share, workers)
+	}
+	l.shares = l.shares[:workers]
+	for k := range l.shares {
+		l.shares[k].next.Store(int64(l.n * k / workers))
+		l.shares[k].end = int64(l.n * (k + 1) / workers)
+	}
+}
+
+// done tells whether all items were begun; those that were are finished.
+func (l *loop) done() bool {
+	for k := range l.shares {
+		if s := &l.shares[k]; s.next.Load() < s.end {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *Workers) newLoop() *loop {
@@ -114,23 +145,27 @@ func (w *Workers) newLoop() *loop {
 // release keeps a loop that nobody works at for the next one.
 func (w *Workers) release(l *loop) {
 	l.ctx, l.f, l.each = nil, nil, nil
-	l.next.Store(0)
-	l.done.Store(0)
 	l.failed.Store(nil)
 	w.mu.Lock()
 	w.loops = append(w.loops, l)
 	w.mu.Unlock()
 }
 
-// summon gives a loop to n helpers: those that wait, then new ones.
+// summon gives a loop to n helpers: those that wait, if possible with the number
+// that they had, and new ones.
 func (w *Workers) summon(l *loop, n int) {
 	l.busy.Store(int64(n + 1))
+	l.team = l.team[:0]
 	w.mu.Lock()
-	there := len(w.waiting)
-	known := min(n, there)
-	l.team = append(l.team[:0], w.waiting[there-known:]...)
-	w.waiting = w.waiting[:there-known]
+	for i := range n {
+		var h *helper
+		if w.waiting, h = takeNumber(w.waiting, i+1, func(h *helper) int { return h.worker }); h == nil {
+			break
+		}
+		l.team = append(l.team, h)
+	}
 	w.mu.Unlock()
+	known := len(l.team)
 	for len(l.team) < n {
 		l.team = append(l.team, new(helper))
 	}
@@ -143,6 +178,21 @@ func (w *Workers) summon(l *loop, n int) {
 	}
 }
 
+// takeNumber takes what has a number from a list, or else the last.
+func takeNumber[T any](list []*T, number int, of func(*T) int) (rest []*T, t *T) {
+	last := len(list) - 1
+	if last < 0 {
+		return list, nil
+	}
+	i := slices.IndexFunc(list, func(t *T) bool { return of(t) == number })
+	if i < 0 {
+		i = last
+	}
+	t = list[i]
+	list[i] = list[last]
+	return list[:last], t
+}
+
 // dismiss ends a loop for its caller. Helpers that have not begun are not waited
 // for: there is nothing left for them.
 func (w *Workers) dismiss(l *loop) {
@@ -153,7 +203,6 @@ func (w *Workers) dismiss(l *loop) {
 		}
 	}
 	for start := time.Now(); l.busy.Load() > 1 && time.Since(start) < linger; {
-		runtime.Gosched()
 	}
 	if l.busy.Add(-1) > 0 {
 		<-l.last
@@ -181,7 +230,7 @@ func (w *Workers) wait(h *helper) {
 // take returns the next loop of a helper, or nil when there is none for a while:
 // then nobody will give it another.
 func (w *Workers) take(h *helper) *loop {
-	for start := time.Now(); ; runtime.Gosched() {
+	for start := time.Now(); ; {
 		for range 64 {
 			if h.job.Load() != nil {
 				if l := h.job.Swap(nil); l != nil {
@@ -208,7 +257,7 @@ func (w *Workers) take(h *helper) *loop {
 func (w *Workers) work(l *loop, worker int) {
 	var s *scratch
 	if l.each != nil {
-		s = w.takeScratch()
+		s = w.takeScratch(worker)
 		defer w.keepScratch(s)
 	}
 	defer func() {
@@ -217,23 +266,28 @@ func (w *Workers) work(l *loop, worker int) {
 			l.failed.CompareAndSwap(nil, &err)
 		}
 	}()
-	for l.failed.Load() == nil && l.ctx.Err() == nil {
-		i := int(l.next.Add(1)) - 1
-		if i >= l.n {
-			return
+	for k := range l.shares {
+		share := &l.shares[(worker+k)%len(l.shares)]
+		for l.failed.Load() == nil && l.ctx.Err() == nil {
+			i := share.next.Add(1) - 1
+			if i >= share.end {
+				break
+			}
+			if l.each != nil {
+				l.each(int(i), s)
+			} else {
+				l.f(int(i), worker)
+			}
 		}
-		if l.each != nil {
-			l.each(i, s)
-		} else {
-			l.f(i, worker)
-		}
-		l.done.Add(1)
 	}
 }
 
 // scratch is the memory one thread works in: grown on demand, reused by the
 // next call, never proportional to the image.
-type scratch struct{ buf, temps, extra []float32 }
+type scratch struct {
+	worker            int // who had it last
+	buf, temps, extra []float32
+}
 
 // floats returns n floats of unspecified content, valid until the next call.
 func (s *scratch) floats(n int) []float32 {
@@ -259,15 +313,13 @@ func (s *scratch) more(n int) []float32 {
 	return s.extra[:n]
 }
 
-func (w *Workers) takeScratch() *scratch {
+func (w *Workers) takeScratch(worker int) (s *scratch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	last := len(w.scratch) - 1
-	if last < 0 {
-		return new(scratch)
+	if w.scratch, s = takeNumber(w.scratch, worker, func(s *scratch) int { return s.worker }); s == nil {
+		s = new(scratch)
 	}
-	s := w.scratch[last]
-	w.scratch = w.scratch[:last]
+	s.worker = worker
 	return s
 }
 

@@ -144,15 +144,15 @@ func TestHelpersEnd(t *testing.T) {
 			t.Errorf("loop %d: error %v", i, err)
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
+	ended := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.waiting) == 0 && runtime.NumGoroutine() <= before
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.waiting) > 0 {
-		t.Errorf("%d helpers wait that have ended", len(w.waiting))
+	for deadline := time.Now().Add(10 * time.Second); !ended(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines, %d before; %d helpers", runtime.NumGoroutine(), before, len(w.waiting))
+		}
 	}
 }
 
