@@ -2,7 +2,9 @@
 
 package kernels
 
-import "golang.org/x/sys/cpu"
+import (
+	"golang.org/x/sys/cpu"
+)
 
 //go:generate go -C gen run ./ints -out ../intkernels_amd64.s -stubs ../intkernels_amd64.go -pkg kernels
 
@@ -11,7 +13,7 @@ var intLevel = func() int {
 	switch {
 	case !cpu.X86.HasAVX2 || !cpu.X86.HasFMA:
 		return intGo
-	case cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VNNI:
+	case cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VNNI:
 		return intVNNI
 	}
 	return intAVX2
@@ -23,16 +25,28 @@ const (
 	intVNNI // AVX-512
 )
 
+// hasByteForm tells whether byteForm is faster than wordForm: only with VNNI.
+func hasByteForm() bool { return intLevel == intVNNI }
+
 // The assembly does not check bounds: every wrapper touches the last elements
 // first.
 
-func encode(pixels int, dst []int16, stride int, src, offset, inverse, levels []float32, factor []int16) {
+func encodeWords(pixels int, dst []byte, stride int, src []float32, e *encoding) {
 	if intLevel == intGo || pixels <= 0 {
-		encodeGo(pixels, dst, stride, src, offset, inverse, levels, factor)
+		encodeWordsGo(pixels, asWords(dst), stride/2, src, e)
+		return
+	}
+	_, _ = dst[(pixels-1)*stride+2*Lanes-1], src[pixels*Lanes-1]
+	encodeWordsAVX2(pixels, &asWords(dst)[0], stride, &src[0], &e.offset[0])
+}
+
+func encodeBytes(pixels int, dst []byte, stride int, src []float32, e *encoding) {
+	if intLevel < intVNNI || pixels <= 0 {
+		encodeBytesGo(pixels, asSigned(dst), stride, src, e)
 		return
 	}
 	_, _ = dst[(pixels-1)*stride+Lanes-1], src[pixels*Lanes-1]
-	encodeAVX2(pixels, &dst[0], 2*stride, &src[0], &offset[:Lanes][0], &inverse[:Lanes][0], &levels[:Lanes][0], &factor[:Lanes][0])
+	encodeBytesVNNI(pixels, &asSigned(dst)[0], stride, &src[0], &e.offset[0])
 }
 
 func momentsOf(pixels int, src []float32, floor, pivot *[Lanes]float32, sums *[3][Lanes]float32) {
@@ -44,56 +58,103 @@ func momentsOf(pixels int, src []float32, floor, pivot *[Lanes]float32, sums *[3
 	momentsAVX2(pixels, &src[0], &floor[0], &pivot[0], &sums[0][0])
 }
 
-func intInput(tiles int, src []int16, pixel, row int, dst []int16, tile, point int) {
+func wordInput(tiles int, src []byte, pixel, row int, dst []byte, tile, point int) {
 	if intLevel == intGo || tiles <= 0 {
-		intInputGo(tiles, src, pixel, row, dst, tile, point)
+		wordInputGo(tiles, asWords(src), pixel/2, row/2, asWords(dst), tile/2, point/2)
 		return
 	}
-	_, _ = src[5*row+(4*tiles+1)*pixel+Lanes-1], dst[(tiles-1)*tile+35*point+Lanes-1]
-	intInputAVX2(tiles, &src[0], 2*pixel, 2*row, &dst[0], 2*tile, 2*point)
+	_, _ = src[5*row+(4*tiles+1)*pixel+2*Lanes-1], dst[(tiles-1)*tile+35*point+2*Lanes-1]
+	wordInputAVX2(tiles, &asWords(src)[0], pixel, row, &asWords(dst)[0], tile, point)
 }
 
-type intPanelFunc func(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
-
-var intPanelsVNNI = [3][3]intPanelFunc{
-	{intPanelVNNIx2x1, intPanelVNNIx2x2, intPanelVNNIx2x4},
-	{intPanelVNNIx4x1, intPanelVNNIx4x2, intPanelVNNIx4x4},
-	{intPanelVNNIx6x1, intPanelVNNIx6x2, intPanelVNNIx6x4},
-}
-
-var intPanelsAVX2 = [3]intPanelFunc{intPanelAVX2x2, intPanelAVX2x4, intPanelAVX2x6}
-
-func intPanel(tiles, blocks, pairs int, a []int16, aTile int, b []int16, bBlock int, c []int32, cTile int, add bool) {
-	if intLevel == intGo || pairs <= 0 {
-		intPanelGo(tiles, blocks, pairs, a, aTile, b, bBlock, c, cTile, add)
+func byteInput(tiles int, src []byte, pixel, row int, dst []byte, tile, point int) {
+	if intLevel < intVNNI || tiles <= 0 {
+		byteInputGo(tiles, asSigned(src), pixel, row, dst, tile, point)
 		return
 	}
-	_, _, _ = a[(tiles-1)*aTile+2*pairs-1], b[(blocks-1)*bBlock+2*pairs*Lanes-1], c[(tiles-1)*cTile+blocks*Lanes-1]
+	_, _ = src[5*row+(4*tiles+1)*pixel+4*Lanes-1], dst[(tiles-1)*tile+(bytePoints-1)*point+4*Lanes-1]
+	byteInputVNNI(tiles, &asSigned(src)[0], pixel, row, &dst[0], tile, point)
+}
+
+type panelFunc func(quads int, a *byte, aTile int, b *byte, bBlock int, start, c *int32, cTile int)
+
+var wordPanelsVNNI = [3][3]panelFunc{
+	{wordPanelVNNIx2x1, wordPanelVNNIx2x2, wordPanelVNNIx2x4},
+	{wordPanelVNNIx4x1, wordPanelVNNIx4x2, wordPanelVNNIx4x4},
+	{wordPanelVNNIx6x1, wordPanelVNNIx6x2, wordPanelVNNIx6x4},
+}
+
+var bytePanelsVNNI = [3][3]panelFunc{
+	{bytePanelVNNIx2x1, bytePanelVNNIx2x2, bytePanelVNNIx2x4},
+	{bytePanelVNNIx4x1, bytePanelVNNIx4x2, bytePanelVNNIx4x4},
+	{bytePanelVNNIx6x1, bytePanelVNNIx6x2, bytePanelVNNIx6x4},
+}
+
+var wordPanelsAVX2 = [3]panelFunc{wordPanelAVX2x2, wordPanelAVX2x4, wordPanelAVX2x6}
+
+// firstOf checks what a panel reads and writes and returns where it starts, nil to go
+// on with c.
+func firstOf(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int, start, c []int32, cTile int) *int32 {
+	_, _, _ = a[(tiles-1)*aTile+4*quads-1], b[(blocks-1)*bBlock+4*quads*Lanes-1], c[(tiles-1)*cTile+blocks*Lanes-1]
+	if start == nil {
+		return nil
+	}
+	_ = start[blocks*Lanes-1]
+	return &start[0]
+}
+
+func wordPanel(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int, start, c []int32, cTile int) {
+	if intLevel == intGo || quads <= 0 {
+		wordPanelGo(tiles, blocks, quads, asWords(a), aTile/2, asWords(b), bBlock/2, start, c, cTile)
+		return
+	}
+	first := firstOf(tiles, blocks, quads, a, aTile, b, bBlock, start, c, cTile)
 	if intLevel == intVNNI {
-		intPanelsVNNI[tiles/2-1][blocks/2](pairs, &a[0], 2*aTile, &b[0], 2*bBlock, &c[0], 4*cTile, add)
+		wordPanelsVNNI[tiles/2-1][blocks/2](quads, &a[0], aTile, &b[0], bBlock, first, &c[0], 4*cTile)
 		return
 	}
 	for o := range blocks {
-		intPanelsAVX2[tiles/2-1](pairs, &a[0], 2*aTile, &b[o*bBlock], 2*bBlock, &c[o*Lanes], 4*cTile, add)
+		if first != nil {
+			first = &start[o*Lanes]
+		}
+		wordPanelsAVX2[tiles/2-1](quads, &a[0], aTile, &b[o*bBlock], bBlock, first, &c[o*Lanes], 4*cTile)
 	}
 }
 
-func intOutput(tiles int, src []int32, tile, point int, scale, bias []float32, biasRow, biasPixel int, lo float32, dst []float32, row int) {
-	if intLevel == intGo || tiles <= 0 {
-		intOutputGo(tiles, src, tile, point, scale, bias, biasRow, biasPixel, lo, dst, row)
+func bytePanel(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int, start, c []int32, cTile int) {
+	if intLevel < intVNNI || quads <= 0 {
+		bytePanelGo(tiles, blocks, quads, a, aTile, asSigned(b), bBlock, start, c, cTile)
 		return
 	}
-	_, _, _, _ = src[(tiles-1)*tile+35*point+Lanes-1], scale[36*Lanes-1], bias[3*(biasRow+biasPixel)+Lanes-1], dst[3*row+4*tiles*Lanes-1]
-	intOutputAVX2(tiles, &src[0], 4*tile, 4*point, &scale[0], &bias[0], 4*biasRow, 4*biasPixel, lo, &dst[0], 4*row)
+	first := firstOf(tiles, blocks, quads, a, aTile, b, bBlock, start, c, cTile)
+	bytePanelsVNNI[tiles/2-1][blocks/2](quads, &a[0], aTile, &b[0], bBlock, first, &c[0], 4*cTile)
 }
 
-func intSumsOutput(tiles int, src []float32, tile, point int, bias []float32, biasRow, biasPixel int, lo float32, dst []float32, row int) {
+func wordOutput(tiles int, src []int32, tile, point int, scale, bias []float32, lo float32, dst []float32, row int) {
 	if intLevel == intGo || tiles <= 0 {
-		intSumsOutputGo(tiles, src, tile, point, bias, biasRow, biasPixel, lo, dst, row)
+		wordOutputGo(tiles, src, tile, point, scale, bias, lo, dst, row)
 		return
 	}
-	_, _, _ = src[(tiles-1)*tile+35*point+Lanes-1], bias[3*(biasRow+biasPixel)+Lanes-1], dst[3*row+4*tiles*Lanes-1]
-	intSumsOutputAVX2(tiles, &src[0], 4*tile, 4*point, &bias[0], 4*biasRow, 4*biasPixel, lo, &dst[0], 4*row)
+	_, _, _, _ = src[(tiles-1)*tile+35*point+Lanes-1], scale[36*Lanes-1], bias[16*Lanes-1], dst[3*row+4*tiles*Lanes-1]
+	wordOutputAVX2(tiles, &src[0], 4*tile, 4*point, &scale[0], &bias[0], lo, &dst[0], 4*row)
+}
+
+func byteOutput(tiles int, src []int32, tile, point int, scale, bias []float32, lo float32, dst []float32, row int) {
+	if intLevel < intVNNI || tiles <= 0 {
+		byteOutputGo(tiles, src, tile, point, scale, bias, lo, dst, row)
+		return
+	}
+	_, _, _, _ = src[(tiles-1)*tile+(bytePoints-1)*point+Lanes-1], scale[byteScales*Lanes-1], bias[16*Lanes-1], dst[3*row+4*tiles*Lanes-1]
+	byteOutputVNNI(tiles, &src[0], 4*tile, 4*point, &scale[0], &bias[0], lo, &dst[0], 4*row)
+}
+
+func sumsOutput(tiles int, src []float32, tile, point int, bias []float32, lo float32, dst []float32, row int) {
+	if intLevel == intGo || tiles <= 0 {
+		sumsOutputGo(tiles, src, tile, point, bias, lo, dst, row)
+		return
+	}
+	_, _, _ = src[(tiles-1)*tile+35*point+Lanes-1], bias[16*Lanes-1], dst[3*row+4*tiles*Lanes-1]
+	sumsOutputAVX2(tiles, &src[0], 4*tile, 4*point, &bias[0], lo, &dst[0], 4*row)
 }
 
 func intAccumulate(tiles int, dst []float32, src []int32, tile int, scale []float32, add bool) {
@@ -135,4 +196,22 @@ func roundWeights(pairs int, dst []int16, u []float32, pitch int, inverse []floa
 	}
 	_, _, _ = dst[2*pairs*Lanes-1], u[(2*pairs-1)*pitch+Lanes-1], inverse[Lanes-1]
 	roundWeightsAVX2(pairs, &dst[0], &u[0], 4*pitch, &inverse[0])
+}
+
+func foldBytes(u, weights []float32, scale, level float32, most, offsets []float32) {
+	if intLevel < intVNNI {
+		foldBytesGo(u, weights, scale, level, most, offsets)
+		return
+	}
+	_, _, _, _ = u[bytePoints*Lanes-1], weights[9*Lanes-1], most[byteScales*Lanes-1], offsets[9*Lanes-1]
+	foldBytesVNNI(&u[0], &weights[0], scale, level, &most[0], &offsets[0])
+}
+
+func roundBytes(quads int, dst []int8, u []float32, pitch int, inverse []float32, start []int32) {
+	if intLevel < intVNNI || quads <= 0 {
+		roundBytesGo(quads, dst, u, pitch, inverse, start)
+		return
+	}
+	_, _, _, _ = dst[4*quads*Lanes-1], u[(4*quads-1)*pitch+Lanes-1], inverse[Lanes-1], start[Lanes-1]
+	roundBytesVNNI(quads, &dst[0], &u[0], 4*pitch, &inverse[0], &start[0])
 }

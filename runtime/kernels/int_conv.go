@@ -17,21 +17,23 @@ import (
 // Codes are taken about the middle of their range, c = code - levels/2, so that
 // the scale of each input channel can be folded into the weights and what is left
 // of the offset into the bias, exactly also where the window meets the padding.
-// Folded weights are rounded to at most 16 bits, each output channel (and each
-// position of a Winograd tile) with a scale of its own: as fine as the largest
-// possible sum, computed from the codes' range and the weights themselves, lets
-// them be in 32 bits.
+// Folded weights are rounded, each output channel (and each position of a Winograd
+// tile) with a scale of its own: to 8 bits for codes of few levels where the
+// processor is made for that (byteForm), else to at most 16 bits, as fine as the
+// largest possible sum, computed from the codes' range and the weights themselves,
+// lets them be in 32 bits (wordForm).
 type IntConv struct {
 	shape   ConvShape
+	form    *intForm
 	inputs  int // channels, whole blocks
 	outputs int // channels, whole blocks
-	points  int // products for each pair of channels and tile: 36, or 1
+	points  int // products for each pair of channels and tile, or 1
 	taps    int
 	weights []float32 // [output block][input][tap][16]
 	bias    []float32 // by output
-	levels  []float32 // by input
-	factor  []int16   // by input: c times this is what is multiplied
-	half    []float32 // by input: the largest |c|, times factor
+	levels  []int     // by input, 1 beyond the channels
+	centre  []int     // by input: c = code - centre
+	shift   []int     // by input: c << shift is what is multiplied
 	depth   int       // inputs at a time
 	grouped bool      // every depth inputs have scales of their own and are added as floats
 	lo      float32
@@ -42,6 +44,9 @@ type Windows struct{ Scale, Offset []float32 }
 
 // MaxLevels is the largest number of levels of an input of IntConv.
 const MaxLevels = 256
+
+// byteLevels is the largest number of levels whose folded weights have 8 bits.
+const byteLevels = 16
 
 // IntSuits tells whether there is an IntConv of a shape: 3x3 that keeps the size
 // of the image, and 1x1.
@@ -66,37 +71,26 @@ func NewIntConv(s ConvShape, weights, bias []float32, levels []int, relu bool) (
 	if !IntSuits(s) || len(levels) != s.In {
 		return nil, fmt.Errorf("kernels: no integer convolution of this shape with %d levels", len(levels))
 	}
-	c := &IntConv{shape: s, inputs: roundUp(s.In, Lanes), outputs: roundUp(s.Out, Lanes), points: 1, taps: s.taps()}
-	if c.taps == 9 {
-		c.points = 36
-	}
+	c := &IntConv{shape: s, form: &wordForm, inputs: roundUp(s.In, Lanes), outputs: roundUp(s.Out, Lanes), points: 1, taps: s.taps()}
 	if c.lo = noClamp; relu {
 		c.lo = 0
 	}
 	c.bias = padTo(bias, c.outputs)
-	c.levels, c.half, c.factor = make([]float32, c.inputs), make([]float32, c.inputs), make([]int16, c.inputs)
 	most := 0
-	for i, l := range levels {
+	for _, l := range levels {
 		if l < 2 || l > MaxLevels {
 			return nil, fmt.Errorf("kernels: %d levels: want 2 to %d", l, MaxLevels)
 		}
-		c.levels[i] = float32(l)
-		most = max(most, l/2)
+		most = max(most, l)
 	}
-	// Few levels far apart make weights large beside those of many close levels.
-	// Both get about the same when all codes have the same range.
-	for i, l := range levels {
-		c.factor[i] = int16(1) << (bits.Len(uint(most/(l/2))) - 1)
-		c.half[i] = float32(l / 2 * int(c.factor[i]))
+	if most <= byteLevels && hasByteForm() {
+		c.form = &byteForm
 	}
-	c.depth = min(c.inputs, intDepth)
-	if c.points == 1 {
-		c.depth = min(c.inputs, 4*intDepth)
-	} else if c.inputs*most*100 > math.MaxInt32/8192 {
-		// Weights of 13 bits would not fit the sum.
-		c.depth = min(c.inputs, intFine)
-		c.grouped = c.inputs > c.depth
+	if c.taps == 9 {
+		c.points = c.form.points
 	}
+	c.setCodes(levels)
+	c.setDepth(most)
 	c.weights = make([]float32, c.outputs*c.inputs*c.taps)
 	for o := range s.Out {
 		for i := range s.In {
@@ -108,117 +102,50 @@ func NewIntConv(s ConvShape, weights, bias []float32, levels []int, relu bool) (
 	return c, nil
 }
 
-// Folded is what a convolution knows of the windows of one image. It may be used
-// again for the next.
-type Folded struct {
-	weights []int16   // of each depth inputs [point][output block][input pair][16][2]
-	scale   []float32 // of each group of inputs [output block][point][16]
-	bias    []float32 // [row case][column case][output], 1x1: [output]
-	offset  []float32 // by input, of encode
-	inverse []float32
-}
-
-// Fold rounds the weights for windows of which each has one entry for each
-// channel of the image.
-func (c *IntConv) Fold(ctx context.Context, w *Workers, f *Folded, win Windows) error {
-	if len(win.Scale) != c.shape.In || len(win.Offset) != c.shape.In {
-		return fmt.Errorf("kernels: windows of %d and %d channels for %d", len(win.Scale), len(win.Offset), c.shape.In)
+// setCodes chooses how codes are represented. Few levels far apart make weights
+// large beside those of many close levels; both get about the same when all codes
+// have the same range, which must not exceed that of the largest.
+func (c *IntConv) setCodes(levels []int) {
+	c.levels, c.centre, c.shift = make([]int, c.inputs), make([]int, c.inputs), make([]int, c.inputs)
+	most := 0
+	for _, l := range levels {
+		most = max(most, l/2)
 	}
-	cases := 1
-	if c.taps == 9 {
-		cases = 16
+	for i := range c.levels {
+		c.levels[i] = 1
+		if i >= len(levels) {
+			continue
+		}
+		l := levels[i]
+		c.levels[i], c.centre[i] = l, l/2
+		c.shift[i] = bits.Len(uint(most/(l/2))) - 1
+		if c.form == &byteForm && c.shift[i] > 0 && l%2 == 1 {
+			c.shift[i]-- // from -8 to 8 is one too many
+		}
 	}
-	f.weights = resized(f.weights, c.points*c.outputs*c.inputs)
-	group := c.inputs
-	if c.grouped {
-		group = c.depth
-	}
-	f.scale = resized(f.scale, ceilDiv(c.inputs, group)*c.points*c.outputs)
-	f.bias = resized(f.bias, cases*c.outputs)
-	f.offset = resized(f.offset, c.inputs)
-	f.inverse = resized(f.inverse, c.inputs)
-	clear(f.offset[c.shape.In:])
-	clear(f.inverse[c.shape.In:])
-	copy(f.offset, win.Offset)
-	for i, s := range win.Scale {
-		f.inverse[i] = 1 / s
-	}
-	return w.each(ctx, c.outputs/Lanes, func(b int, sc *scratch) {
-		buf := sc.floats((group*c.points + 3*c.points + c.taps) * Lanes)
-		take := func(n int) []float32 {
-			part := buf[:n*Lanes]
-			buf = buf[n*Lanes:]
-			return part
-		}
-		sums, most, inverse, offsets := take(c.points), take(c.points), take(c.points), take(c.taps)
-		clear(offsets)
-		u := take(group * c.points)
-		for k := 0; k < c.inputs; k += group {
-			c.foldGroup(f, win, b, k, min(group, c.inputs-k), u, sums, most, inverse, offsets)
-		}
-		c.foldBias(f, b, offsets)
-	})
-}
-
-// foldGroup rounds the weights of n inputs from k on for the outputs of block b.
-// For every point and output it needs sums, most, inverse [point][16].
-func (c *IntConv) foldGroup(f *Folded, win Windows, b, k, n int, u, sums, most, inverse, offsets []float32) {
-	clear(sums)
-	clear(most)
-	halves := 0.0
-	for i := k; i < k+n; i++ {
-		var scale, level float32
-		if i < c.shape.In {
-			scale = win.Scale[i] / float32(c.factor[i])
-			level = win.Offset[i] + c.half[i]*scale // of c = 0
-		}
-		weights := c.weights[(b*c.inputs+i)*c.taps*Lanes:][:c.taps*Lanes]
-		foldInput(c.points, u[(i-k)*c.points*Lanes:], weights, scale, level, c.half[i], sums, most, offsets)
-		halves += float64(c.half[i])
-	}
-	scales := f.scale[(k/c.depth*c.outputs+b*Lanes)*c.points:] // k is 0 unless grouped
-	for p := range c.points {
-		gain := 1.
-		if c.points == 36 {
-			gain = winoGain[p/6] * winoGain[p%6]
-		}
-		room := math.MaxInt32 - gain*halves/2 // less what rounding may add
-		for l := range Lanes {
-			s := max(float64(most[p*Lanes+l])/math.MaxInt16, 1.00001*gain*float64(sums[p*Lanes+l])/room)
-			scales[p*Lanes+l], inverse[p*Lanes+l] = float32(s), 0
-			if s > 0 {
-				inverse[p*Lanes+l] = float32(1 / s)
-			}
-		}
-		for at := k; at < k+n; at += c.depth {
-			deep := min(c.depth, k+n-at)
-			to := f.weights[at*c.points*c.outputs+(p*c.outputs+b*Lanes)*deep:]
-			roundWeights(deep/2, to, u[((at-k)*c.points+p)*Lanes:], c.points*Lanes, inverse[p*Lanes:])
-		}
+	if c.form == &byteForm && c.taps == 1 { // multiplied as they are
+		clear(c.centre)
 	}
 }
 
-// foldBias adds up what the offsets give, sums[tap][16] for the outputs of block
-// b, over the taps inside of the image: in case 1 the first row or column of the
-// window is outside, in case 2 the last, in case 3 both.
-func (c *IntConv) foldBias(f *Folded, b int, sums []float32) {
-	if c.taps == 1 {
-		for l := range Lanes {
-			f.bias[b*Lanes+l] = c.bias[b*Lanes+l] + sums[l]
-		}
-		return
-	}
-	for i := range 16 {
-		row, col := i/4, i%4
-		for l := range Lanes {
-			sum := 0.0
-			for ky := row & 1; ky < 3-row>>1; ky++ {
-				for kx := col & 1; kx < 3-col>>1; kx++ {
-					sum += float64(sums[(ky*3+kx)*Lanes+l])
-				}
-			}
-			f.bias[i*c.outputs+b*Lanes+l] = float32(float64(c.bias[b*Lanes+l]) + sum)
-		}
+// half is the largest |c << shift| of an input.
+func (c *IntConv) half(i int) float32 {
+	return float32(max(c.centre[i], c.levels[i]-1-c.centre[i]) << c.shift[i])
+}
+
+// setDepth chooses how many inputs are multiplied at a time, for codes of at most
+// so many levels.
+func (c *IntConv) setDepth(levels int) {
+	c.depth = min(c.inputs, intDepth)
+	switch {
+	case c.points == 1:
+		c.depth = min(c.inputs, 4*intDepth)
+	case c.form == &byteForm:
+		c.depth = min(c.inputs, 4*intDepth)
+	case c.inputs*(levels/2)*100 > math.MaxInt32/8192:
+		// Weights of 13 bits would not fit the sum.
+		c.depth = min(c.inputs, intFine)
+		c.grouped = c.inputs > c.depth
 	}
 }
 
@@ -239,11 +166,4 @@ func (c *IntConv) Run(ctx context.Context, w *Workers, dst, src []float32, f *Fo
 		return c.runPointwise(ctx, w, dst, src, f, h*wd, first, tail)
 	}
 	return c.runWinograd(ctx, w, dst, src, f, h, wd, first, tail)
-}
-
-func resized[T any](s []T, n int) []T {
-	if cap(s) < n {
-		return make([]T, n)
-	}
-	return s[:n]
 }

@@ -2,31 +2,32 @@ package kernels
 
 import "math"
 
-// The micro-kernels of integer convolution, in Go. int_amd64.go chooses between
-// these and assembly: integers are equal, floats up to rounding.
+// The micro-kernels of integer convolution in words, in Go. int_amd64.go chooses
+// between these and assembly: integers are equal, floats up to rounding.
 
 // winoGain is the largest |sum of |winoB||: what transforming the input of one
 // dimension makes of a code.
 var winoGain = [6]float64{10, 10, 10, 6, 6, 10}
 
-// encodeGo sets dst[p*stride+l] = code - levels/2 for pixels of one block, code =
-// clamp(floor((x-offset)*inverse + 1/2), 0, levels-1), times factor; NaN has code 0.
-func encodeGo(pixels int, dst []int16, stride int, src, offset, inverse, levels []float32, factor []int16) {
+// code is what x in a lane is multiplied as.
+func (e *encoding) code(x float32, lane int) int32 {
+	v := float32(math.FMA(float64(x-e.offset[lane]), float64(e.inverse[lane]), float64(e.add[lane])))
+	if !(v > e.low[lane]) {
+		v = e.low[lane]
+	}
+	return int32(math.Floor(float64(min(v, e.high[lane])))) << e.shift[lane]
+}
+
+func encodeWordsGo(pixels int, dst []int16, stride int, src []float32, e *encoding) {
 	for p := range pixels {
-		for l := range Lanes {
-			top := max(levels[l]-1, 0)
-			v := (src[p*Lanes+l]-offset[l])*inverse[l] + 0.5
-			if !(v > 0) {
-				v = 0
-			}
-			dst[p*stride+l] = (int16(min(v, top)) - int16(levels[l]*0.5)) * factor[l]
+		for l, x := range src[p*Lanes:][:Lanes] {
+			dst[p*stride+l] = int16(e.code(x, l))
 		}
 	}
 }
 
-// intInputGo transforms tiles beside each other, of 16 channels: pixel and row are
-// the distances of pixels in src, tile and point those of results in dst.
-func intInputGo(tiles int, src []int16, pixel, row int, dst []int16, tile, point int) {
+// wordInputGo is intForm.input, with distances in words.
+func wordInputGo(tiles int, src []int16, pixel, row int, dst []int16, tile, point int) {
 	for t := range tiles {
 		from, to := src[4*t*pixel:], dst[t*tile:]
 		for l := range Lanes {
@@ -55,70 +56,65 @@ func intWinoB(d [6]int16) [6]int16 {
 	return [6]int16{4*(d[0]-d[2]) + t, a + b, a - b, t + 2*u, t - 2*u, d[5] - d[3] - 4*u}
 }
 
-// intPanelGo multiplies: c[t*cTile+o] (+)= sum over k < 2*pairs of a[t*aTile+k] *
-// weight(o, k) for blocks of 16 outputs, whose weights [pair][16][2] lie bBlock
-// apart.
-func intPanelGo(tiles, blocks, pairs int, a []int16, aTile int, b []int16, bBlock int, c []int32, cTile int, add bool) {
+// wordPanelGo is intForm.panel, with distances in words.
+func wordPanelGo(tiles, blocks, quads int, a []int16, aTile int, b []int16, bBlock int, start, c []int32, cTile int) {
 	for t := range tiles {
-		pixels := a[t*aTile:][:2*pairs]
+		pixels := a[t*aTile:][:2*quads]
 		for o := range blocks * Lanes {
-			var sum int32
-			if add {
-				sum = c[t*cTile+o]
-			}
+			sum := startAt(start, c[t*cTile:], o)
 			weights := b[o/Lanes*bBlock+o%Lanes*2:]
-			for p := range pairs {
-				sum += int32(pixels[2*p])*int32(weights[p*2*Lanes]) + int32(pixels[2*p+1])*int32(weights[p*2*Lanes+1])
+			for k, v := range pixels {
+				sum += int32(v) * int32(weights[k/2*2*Lanes+k%2])
 			}
 			c[t*cTile+o] = sum
 		}
 	}
 }
 
-// intOutputGo transforms tiles beside each other back, of 16 outputs: a tile is
-// src[point]*scale[point]. Their 4x4 pixels, row apart in dst, are clamped from
-// below by lo. The bias of pixel (y, x) is bias[y*biasRow+x*biasPixel:].
-func intOutputGo(tiles int, src []int32, tile, point int, scale, bias []float32, biasRow, biasPixel int, lo float32, dst []float32, row int) {
+// startAt is where the sum of an output starts.
+func startAt(start, c []int32, output int) int32 {
+	if start == nil {
+		return c[output]
+	}
+	return start[output]
+}
+
+func wordOutputGo(tiles int, src []int32, tile, point int, scale, bias []float32, lo float32, dst []float32, row int) {
 	for t := range tiles {
 		for l := range Lanes {
-			var mid [4][6]float32
-			for j := range 6 {
-				var m [6]float32
-				for i := range m {
-					m[i] = float32(src[t*tile+(i*6+j)*point+l]) * scale[(i*6+j)*Lanes+l]
-				}
-				for y, v := range intWinoA(m) {
-					mid[y][j] = v
-				}
+			var m [36]float32
+			for p := range m {
+				m[p] = float32(src[t*tile+p*point+l]) * scale[p*Lanes+l]
 			}
-			for y := range 4 {
-				for x, v := range intWinoA(mid[y]) {
-					dst[y*row+(4*t+x)*Lanes+l] = clamp(v+bias[y*biasRow+x*biasPixel+l], lo)
-				}
-			}
+			intTileOutput(&m, bias[l:], lo, dst[4*t*Lanes+l:], row)
 		}
 	}
 }
 
-// intSumsOutputGo is intOutputGo for products that are scaled already.
-func intSumsOutputGo(tiles int, src []float32, tile, point int, bias []float32, biasRow, biasPixel int, lo float32, dst []float32, row int) {
+// sumsOutputGo is intForm.output for products that are scaled already.
+func sumsOutputGo(tiles int, src []float32, tile, point int, bias []float32, lo float32, dst []float32, row int) {
 	for t := range tiles {
 		for l := range Lanes {
-			var mid [4][6]float32
-			for j := range 6 {
-				var m [6]float32
-				for i := range m {
-					m[i] = src[t*tile+(i*6+j)*point+l]
-				}
-				for y, v := range intWinoA(m) {
-					mid[y][j] = v
-				}
+			var m [36]float32
+			for p := range m {
+				m[p] = src[t*tile+p*point+l]
 			}
-			for y := range 4 {
-				for x, v := range intWinoA(mid[y]) {
-					dst[y*row+(4*t+x)*Lanes+l] = clamp(v+bias[y*biasRow+x*biasPixel+l], lo)
-				}
-			}
+			intTileOutput(&m, bias[l:], lo, dst[4*t*Lanes+l:], row)
+		}
+	}
+}
+
+// intTileOutput transforms the products of one lane of a tile back.
+func intTileOutput(m *[36]float32, bias []float32, lo float32, dst []float32, row int) {
+	var mid [4][6]float32
+	for j := range 6 {
+		for y, v := range intWinoA([6]float32{m[j], m[6+j], m[12+j], m[18+j], m[24+j], m[30+j]}) {
+			mid[y][j] = v
+		}
+	}
+	for y := range mid {
+		for x, v := range intWinoA(mid[y]) {
+			dst[y*row+x*Lanes] = clamp(v+bias[(y*4+x)*Lanes], lo)
 		}
 	}
 }

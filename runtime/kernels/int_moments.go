@@ -83,20 +83,20 @@ func Requantize(ctx context.Context, w *Workers, dst, src []float32, size int, w
 	blocks, pieces := Blocks(len(levels)), ceilDiv(size, momentPixels)
 	return w.For(ctx, blocks*pieces, func(i, _ int) {
 		at, block := i%pieces*momentPixels, i/pieces
-		var scale, offset, inverse, level [Lanes]float32
+		var e encoding
+		var scale, offset [Lanes]float32
 		for l := range min(Lanes, len(levels)-block*Lanes) {
 			c := block*Lanes + l
-			scale[l], offset[l], level[l] = win.Scale[c], win.Offset[c], float32(levels[c])
-			inverse[l] = 1 / scale[l]
+			scale[l], offset[l] = win.Scale[c], win.Offset[c]
+			e.set(l, scale[l], offset[l], levels[c], 0, 0)
 		}
-		codes, ones := [momentSums * Lanes]int16{}, [Lanes]int16{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}
+		var codes [momentSums * Lanes]int32
 		for p := at; p < min(at+momentPixels, size); p += momentSums {
 			n := min(momentSums, min(at+momentPixels, size)-p)
 			first := (block*size + p) * Lanes
-			encode(n, codes[:], Lanes, src[first:], offset[:], inverse[:], level[:], ones[:])
-			for j, code := range codes[:n*Lanes] {
-				l := j % Lanes
-				dst[first+j] = float32(float32(code+int16(level[l]*0.5))*scale[l]) + offset[l]
+			encodeWords(n, asBytes(codes[:]), 2*Lanes, src[first:], &e)
+			for j, code := range asWords(asBytes(codes[:]))[:n*Lanes] {
+				dst[first+j] = float32(float32(code)*scale[j%Lanes]) + offset[j%Lanes]
 			}
 		}
 	})

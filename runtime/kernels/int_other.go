@@ -2,24 +2,42 @@
 
 package kernels
 
-func encode(pixels int, dst []int16, stride int, src, offset, inverse, levels []float32, factor []int16) {
-	encodeGo(pixels, dst, stride, src, offset, inverse, levels, factor)
+func hasByteForm() bool { return false }
+
+func encodeWords(pixels int, dst []byte, stride int, src []float32, e *encoding) {
+	encodeWordsGo(pixels, asWords(dst), stride/2, src, e)
 }
 
-func intInput(tiles int, src []int16, pixel, row int, dst []int16, tile, point int) {
-	intInputGo(tiles, src, pixel, row, dst, tile, point)
+func encodeBytes(pixels int, dst []byte, stride int, src []float32, e *encoding) {
+	encodeBytesGo(pixels, asSigned(dst), stride, src, e)
 }
 
-func intPanel(tiles, blocks, pairs int, a []int16, aTile int, b []int16, bBlock int, c []int32, cTile int, add bool) {
-	intPanelGo(tiles, blocks, pairs, a, aTile, b, bBlock, c, cTile, add)
+func wordInput(tiles int, src []byte, pixel, row int, dst []byte, tile, point int) {
+	wordInputGo(tiles, asWords(src), pixel/2, row/2, asWords(dst), tile/2, point/2)
 }
 
-func intOutput(tiles int, src []int32, tile, point int, scale, bias []float32, biasRow, biasPixel int, lo float32, dst []float32, row int) {
-	intOutputGo(tiles, src, tile, point, scale, bias, biasRow, biasPixel, lo, dst, row)
+func byteInput(tiles int, src []byte, pixel, row int, dst []byte, tile, point int) {
+	byteInputGo(tiles, asSigned(src), pixel, row, dst, tile, point)
 }
 
-func intSumsOutput(tiles int, src []float32, tile, point int, bias []float32, biasRow, biasPixel int, lo float32, dst []float32, row int) {
-	intSumsOutputGo(tiles, src, tile, point, bias, biasRow, biasPixel, lo, dst, row)
+func wordPanel(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int, start, c []int32, cTile int) {
+	wordPanelGo(tiles, blocks, quads, asWords(a), aTile/2, asWords(b), bBlock/2, start, c, cTile)
+}
+
+func bytePanel(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int, start, c []int32, cTile int) {
+	bytePanelGo(tiles, blocks, quads, a, aTile, asSigned(b), bBlock, start, c, cTile)
+}
+
+func wordOutput(tiles int, src []int32, tile, point int, scale, bias []float32, lo float32, dst []float32, row int) {
+	wordOutputGo(tiles, src, tile, point, scale, bias, lo, dst, row)
+}
+
+func byteOutput(tiles int, src []int32, tile, point int, scale, bias []float32, lo float32, dst []float32, row int) {
+	byteOutputGo(tiles, src, tile, point, scale, bias, lo, dst, row)
+}
+
+func sumsOutput(tiles int, src []float32, tile, point int, bias []float32, lo float32, dst []float32, row int) {
+	sumsOutputGo(tiles, src, tile, point, bias, lo, dst, row)
 }
 
 func intAccumulate(tiles int, dst []float32, src []int32, tile int, scale []float32, add bool) {
@@ -34,8 +52,16 @@ func foldInput(points int, u, weights []float32, scale, level, half float32, sum
 	foldInputGo(points, u, weights, scale, level, half, sums, most, offsets)
 }
 
+func foldBytes(u, weights []float32, scale, level float32, most, offsets []float32) {
+	foldBytesGo(u, weights, scale, level, most, offsets)
+}
+
 func roundWeights(pairs int, dst []int16, u []float32, pitch int, inverse []float32) {
 	roundWeightsGo(pairs, dst, u, pitch, inverse)
+}
+
+func roundBytes(quads int, dst []int8, u []float32, pitch int, inverse []float32, start []int32) {
+	roundBytesGo(quads, dst, u, pitch, inverse, start)
 }
 
 func momentsOf(pixels int, src []float32, floor, pivot *[Lanes]float32, sums *[3][Lanes]float32) {

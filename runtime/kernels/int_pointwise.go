@@ -7,20 +7,24 @@ const intPixels = 96
 
 // runPointwise multiplies codes as they are: a 1x1 convolution.
 func (c *IntConv) runPointwise(ctx context.Context, w *Workers, dst, src []float32, f *Folded, size, first int, tail *ChainRun) error {
-	blocks, depth := c.outputs/Lanes, c.depth
+	blocks, pixel := c.outputs/Lanes, c.depth*c.form.size
 	return w.each(ctx, ceilDiv(size, intPixels), func(item int, sc *scratch) {
 		at := item * intPixels
 		pixels := min(intPixels, size-at)
 		room := roundUp(pixels, 2)
-		buf := sc.floats(room*depth/2 + room*c.outputs)
-		codes, sums := asInt16(buf[:room*depth/2]), asInt32(buf[room*depth/2:])
-		for k := 0; k < c.inputs; k += depth {
-			n := min(depth, c.inputs-k)
+		buf := sc.floats(room * (pixel/4 + c.outputs))
+		codes, sums := asBytes(buf[:room*pixel/4]), asInt32(buf[room*pixel/4:])
+		for k := 0; k < c.inputs; k += c.depth {
+			n := min(c.depth, c.inputs-k)
 			for b := 0; b < n; b += Lanes {
-				ch := k + b
-				encode(pixels, codes[b:], n, src[(ch/Lanes*size+at)*Lanes:], f.offset[ch:], f.inverse[ch:], c.levels[ch:], c.factor[ch:])
+				block := (k + b) / Lanes
+				c.form.encode(pixels, codes[b*c.form.size:], pixel, src[(block*size+at)*Lanes:], &f.encodings[block])
 			}
-			intPanels(pixels, blocks, n/2, codes, n, f.weights[k*c.outputs:], n*Lanes, sums, c.outputs, k > 0)
+			start := f.start
+			if k > 0 {
+				start = nil
+			}
+			c.multiply(pixels, n*c.form.size/4, codes, pixel, f.weights[k*c.outputs*c.form.size:], start, sums)
 		}
 		for b := range blocks {
 			intStore(pixels, sums[b*Lanes:], c.outputs, f.scale[b*Lanes:], f.bias[b*Lanes:], c.lo, dst[(b*size+at)*Lanes:])

@@ -105,9 +105,14 @@ func checkInt(t testing.TB, seed uint64, c intCase, threads int) float64 {
 	return worst / most
 }
 
-// Bound of the difference to float arithmetic on the same codes, over the largest
-// output: that of rounding the folded weights.
-const intBound = 1e-3
+// bound is the largest difference to float arithmetic on the same codes, over the
+// largest output: that of rounding the folded weights, which in byteForm have 8 bits.
+func (c intCase) bound() float64 {
+	if hasByteForm() && slices.Max(c.levels) <= byteLevels {
+		return 2.5e-2
+	}
+	return 1e-3
+}
 
 func TestIntConv(t *testing.T) {
 	eachIntLevel(t, func(t *testing.T) {
@@ -115,10 +120,124 @@ func TestIntConv(t *testing.T) {
 			t.Run(c.String(), func(t *testing.T) {
 				e := checkInt(t, uint64(i), c, 1+i%3)
 				t.Logf("error %.1e", e)
-				if !(e < intBound) {
-					t.Errorf("error %.1e of the largest output, want below %.0e", e, intBound)
+				if !(e < c.bound()) {
+					t.Errorf("error %.1e of the largest output, want below %.0e", e, c.bound())
 				}
 			})
+		}
+	})
+}
+
+// TestByteKernels: what the processor is made for gives what Go gives, integers to
+// the bit.
+func TestByteKernels(t *testing.T) {
+	if !hasByteForm() {
+		t.Skip("the processor has no AVX-512 VNNI")
+	}
+	best := intLevel
+	defer func() { intLevel = best }()
+	r := rand.New(rand.NewPCG(3, 4))
+	const tiles, quads, blocks = 4, 12, 2
+	pixel, row, point := 4*Lanes, (4*tiles+2)*4*Lanes, tiles*4*Lanes+line
+	codes := make([]byte, 6*row)
+	for i := range codes {
+		codes[i] = byte(int8(r.IntN(16) - 8))
+	}
+	weights := make([]float32, 9*Lanes)
+	for i := range weights {
+		weights[i] = float32(r.NormFloat64())
+	}
+	start := make([]int32, blocks*Lanes)
+	for i := range start {
+		start[i] = int32(r.IntN(1000))
+	}
+	scale, bias := random(r, byteScales*Lanes), random(r, 16*Lanes)
+	type results struct {
+		in, folded []byte
+		sums       []int32
+		out        []float32
+	}
+	var got [2]results
+	for i, level := range []int{intGo, best} {
+		intLevel = level
+		g := results{in: make([]byte, bytePoints*point), sums: make([]int32, bytePoints*tiles*blocks*Lanes), out: make([]float32, 16*tiles*Lanes)}
+		byteInput(tiles, codes, pixel, row, g.in, pixel, point)
+		u, most, offsets := make([]float32, 4*quads*bytePoints*Lanes), make([]float32, byteScales*Lanes), make([]float32, 9*Lanes)
+		for k := range 4 * quads {
+			foldBytes(u[k*bytePoints*Lanes:], weights, 1/float32(k+1), 0.5, most, offsets)
+		}
+		inverse := make([]float32, Lanes)
+		for l := range inverse {
+			inverse[l] = 127 / most[l]
+		}
+		g.folded = make([]byte, blocks*4*quads*Lanes)
+		first := slices.Clone(start)
+		roundBytes(quads, asSigned(g.folded), u, bytePoints*Lanes, inverse, first)
+		copy(g.folded[4*quads*Lanes:], g.folded)
+		for p := range bytePoints {
+			bytePanel(tiles, blocks, quads, g.in[p*point:], pixel, g.folded, 4*quads*Lanes, first, g.sums[p*tiles*blocks*Lanes:], blocks*Lanes)
+			bytePanel(tiles, blocks, quads, g.in[p*point:], pixel, g.folded, 4*quads*Lanes, nil, g.sums[p*tiles*blocks*Lanes:], blocks*Lanes)
+		}
+		byteOutput(tiles, g.sums, blocks*Lanes, tiles*blocks*Lanes, scale, bias, -1, g.out, 4*tiles*Lanes)
+		got[i] = g
+	}
+	if !slices.Equal(got[0].in, got[1].in) {
+		t.Error("transformed codes differ")
+	}
+	if !slices.Equal(got[0].folded, got[1].folded) {
+		t.Error("folded weights differ")
+	}
+	if !slices.Equal(got[0].sums, got[1].sums) {
+		t.Error("sums differ")
+	}
+	most := float64(slices.Max(got[0].out))
+	for i, v := range got[0].out {
+		if math.Abs(float64(v-got[1].out[i])) > 1e-5*most {
+			t.Fatalf("output %d is %g, want %g", i, got[1].out[i], v)
+		}
+	}
+}
+
+// TestCodes: codes are those of the definition but for values that lie on the border
+// of two, which division and rounding may move across.
+func TestCodes(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	const pixels = 20000
+	eachIntLevel(t, func(t *testing.T) {
+		for _, levels := range []int{2, 4, 16, 256} {
+			var e encoding
+			var scale, offset [Lanes]float32
+			for l := range Lanes {
+				scale[l], offset[l] = float32(math.Exp(r.NormFloat64())), float32(20*r.NormFloat64())
+				e.set(l, scale[l], offset[l], levels, 0, 0)
+			}
+			src := make([]float32, pixels*Lanes)
+			for i := range src {
+				src[i] = offset[i%Lanes] + scale[i%Lanes]*float32(levels)*(1.2*r.Float32()-0.1)
+			}
+			words, codes := make([]int32, pixels*Lanes/2), make([]byte, pixels*Lanes)
+			encodeWords(pixels, asBytes(words), 2*Lanes, src, &e)
+			encodeBytes(pixels, codes, Lanes, src, &e)
+			differ := 0
+			for i, x := range src {
+				v := (x-offset[i%Lanes])/scale[i%Lanes] + 0.5
+				want := int(min(max(math.Floor(float64(v)), 0), float64(levels-1)))
+				got := int(asWords(asBytes(words))[i])
+				if got != int(codes[i]) {
+					t.Fatalf("codes %d and %d of %g", got, codes[i], x)
+				}
+				if got == want {
+					continue
+				}
+				differ++
+				if border := float64(max(got, want)); math.Abs(float64(v)-border) > 1e-6*float64(levels) {
+					t.Errorf("code %d, want %d, of %g in levels", got, want, v)
+				}
+			}
+			t.Logf("%d levels: %d of %d codes differ", levels, differ, len(src))
+			if differ > len(src)/20000 {
+				t.Errorf("%d levels: %d of %d codes differ", levels, differ, len(src))
+			}
 		}
 	})
 }
@@ -179,7 +298,7 @@ func FuzzIntConv(f *testing.F) {
 			c.kernel = 3
 		}
 		eachIntLevel(t, func(t *testing.T) {
-			if e := checkInt(t, seed, c, 1+int(seed%3)); !(e < 2*intBound) {
+			if e := checkInt(t, seed, c, 1+int(seed%3)); !(e < 2*c.bound()) {
 				t.Errorf("%v: error %.1e of the largest output", c, e)
 			}
 		})

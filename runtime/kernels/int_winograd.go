@@ -1,9 +1,6 @@
 package kernels
 
-import (
-	"context"
-	"unsafe"
-)
+import "context"
 
 // A part of an image that one item convolves is at most intTiles tiles of 4x4
 // pixels; the products of all outputs stay in the second-level cache.
@@ -34,70 +31,56 @@ func (r regions) at(i int) region {
 	return region{y, x, min(r.rows, r.down-y), min(r.cols, r.across-x)}
 }
 
-// line is the padding that keeps rows of points out of the same cache sets.
+// line is the padding, in bytes, that keeps rows of points out of the same cache sets.
 const line = 64
 
 func (c *IntConv) runWinograd(ctx context.Context, w *Workers, dst, src []float32, f *Folded, h, wd, first int, tail *ChainRun) error {
 	most := max(4, min(intTiles, intTiles*64/c.outputs))
 	parts := newRegions(ceilDiv(h, 4), ceilDiv(wd, 4), most)
-	depth := c.depth
 	room := roundUp(parts.rows*parts.cols, 2)
 	pixels := (4*parts.rows + 2) * (4*parts.cols + 2)
-	inPoint := room*depth + line/2
+	pixel := roundUp(c.depth, c.form.width) * c.form.size
+	inPoint := room*pixel + line
 	outPoint := room*c.outputs + line/4
-	group := 36 * c.outputs // scales
-	if !c.grouped {
-		group = 0
-	}
-	blocks := c.outputs / Lanes
+	borders := c.borders(f, h, wd)
 	return w.each(ctx, parts.count(), func(item int, sc *scratch) {
 		part := parts.at(item)
-		buf := sc.floats(pixels*depth/2 + 36*inPoint/2 + 36*outPoint + 16*Lanes + room*c.outputs)
-		codes, buf := asInt16(buf[:pixels*depth/2]), buf[pixels*depth/2:]
-		in, buf := asInt16(buf[:36*inPoint/2]), buf[36*inPoint/2:]
-		sums, buf := buf[:36*outPoint], buf[36*outPoint:]
-		edge, out := buf[:16*Lanes], asInt32(sums)
-		few := asInt32(buf[16*Lanes:]) // products of one point
+		buf := sc.floats(pixels*pixel/4 + c.points*(inPoint/4+outPoint) + 16*Lanes + room*c.outputs)
+		take := func(n int) []float32 {
+			piece := buf[:n]
+			buf = buf[n:]
+			return piece
+		}
+		codes, in := asBytes(take(pixels*pixel/4)), asBytes(take(c.points*inPoint/4))
+		sums, tile := asInt32(take(c.points*outPoint)), take(16*Lanes)
+		few := asInt32(buf) // products of one point
 		tiles := part.rows * part.cols
-		for k := 0; k < c.inputs; k += depth {
-			n := min(depth, c.inputs-k)
-			c.encodeRegion(codes, n, src, f, k, h, wd, part)
-			pitch := (4*part.cols + 2) * n
+		for k := 0; k < c.inputs; k += c.depth {
+			n := min(c.depth, c.inputs-k)
+			c.encodeRegion(codes, n, pixel, src, f, k, h, wd, part)
+			pitch := (4*part.cols + 2) * pixel
 			for y := range part.rows {
-				for b := 0; b < n; b += Lanes {
-					intInput(part.cols, codes[4*y*pitch+b:], n, pitch, in[y*part.cols*n+b:], n, inPoint)
+				for b := 0; b < n*c.form.size; b += c.form.width * c.form.size {
+					c.form.input(part.cols, codes[4*y*pitch+b:], pixel, pitch, in[y*part.cols*pixel+b:], pixel, inPoint)
 				}
 			}
-			for p := range 36 {
-				weights := f.weights[(36*k+p*n)*c.outputs:]
-				if !c.grouped {
-					intPanels(tiles, blocks, n/2, in[p*inPoint:], n, weights, n*Lanes, out[p*outPoint:], c.outputs, k > 0)
-					continue
+			deep := n * c.form.size
+			for p := range c.points {
+				weights, start := f.weights[(c.points*k*c.form.size+p*deep)*c.outputs:], f.start[p*c.outputs:][:c.outputs]
+				to := sums[p*outPoint:]
+				if c.grouped {
+					to = few
+				} else if k > 0 {
+					start = nil
 				}
-				intPanels(tiles, blocks, n/2, in[p*inPoint:], n, weights, n*Lanes, few, c.outputs, false)
-				for b := 0; b < c.outputs; b += Lanes {
-					intAccumulate(tiles, sums[p*outPoint+b:], few[b:], c.outputs, f.scale[k/depth*group+36*b+p*Lanes:], k > 0)
+				c.multiply(tiles, deep/4, in[p*inPoint:], pixel, weights, start, to)
+				if c.grouped {
+					c.addGroup(tiles, asFloats(sums[p*outPoint:]), few, f, k/c.depth, p)
 				}
 			}
 		}
-		for b := range blocks {
-			scale := f.scale[b*36*Lanes:][:36*Lanes]
-			block := dst[b*h*wd*Lanes:][:h*wd*Lanes]
-			for y := range part.rows {
-				for x := 0; x < part.cols; {
-					// Tiles inside of the image and away from its border together.
-					n := c.inner(part, y, x, h, wd)
-					ty, tx := 4*(part.y+y), 4*(part.x+x)
-					from := sums[(y*part.cols+x)*c.outputs+b*Lanes:]
-					if n > 0 {
-						c.output(n, from, outPoint, scale, f.bias[b*Lanes:], 0, 0, block[(ty*wd+tx)*Lanes:], wd*Lanes)
-						x += n
-						continue
-					}
-					c.outputEdge(edge, from, outPoint, scale, f, b, block, ty, tx, h, wd)
-					x++
-				}
-			}
+		for b := range c.outputs / Lanes {
+			c.store(sums[b*Lanes:], outPoint, f, borders, b, dst[b*h*wd*Lanes:][:h*wd*Lanes], h, wd, part, tile)
 			if tail != nil {
 				for y := 4 * part.y; y < min(4*(part.y+part.rows), h); y++ {
 					tail.apply(sc, first+b, ((first+b)*h*wd+y*wd+4*part.x)*Lanes, min(4*part.cols, wd-4*part.x)*Lanes)
@@ -107,41 +90,111 @@ func (c *IntConv) runWinograd(ctx context.Context, w *Workers, dst, src []float3
 	})
 }
 
-// inner is the number of tiles from (y, x) of a part on whose windows do not leave
-// the image.
-func (c *IntConv) inner(part region, y, x, h, wd int) int {
-	ty, tx := 4*(part.y+y), 4*(part.x+x)
-	if ty == 0 || ty+5 > h || tx == 0 {
+// multiply multiplies any number of tiles with the weights of one point; an odd tile
+// computes one more. Weights of 4 blocks stay in registers' reach for 6 tiles at a time.
+func (c *IntConv) multiply(tiles, quads int, a []byte, aTile int, weights []byte, start, sums []int32) {
+	blocks := c.outputs / Lanes
+	for o := 0; o < blocks; {
+		nb := 4
+		for nb > blocks-o {
+			nb /= 2
+		}
+		from := start
+		if start != nil {
+			from = start[o*Lanes:]
+		}
+		for t := 0; t < tiles; {
+			n := min(6, roundUp(tiles-t, 2))
+			c.form.panel(n, nb, quads, a[t*aTile:], aTile, weights[o*quads*4*Lanes:], quads*4*Lanes, from, sums[t*c.outputs+o*Lanes:], c.outputs)
+			t += n
+		}
+		o += nb
+	}
+}
+
+// addGroup adds the products of one point and group of inputs to the sums of all.
+func (c *IntConv) addGroup(tiles int, sums []float32, products []int32, f *Folded, group, point int) {
+	for b := 0; b < c.outputs; b += Lanes {
+		scale := f.scale[(group*c.outputs+b)*c.points+point*Lanes:]
+		intAccumulate(tiles, sums[b:], products[b:], c.outputs, scale, group > 0)
+	}
+}
+
+// store transforms the products of block b of outputs back, tiles with the same bias
+// together. tile is scratch for one.
+func (c *IntConv) store(sums []int32, point int, f *Folded, borders []float32, b int, dst []float32, h, wd int, part region, tile []float32) {
+	scale := f.scale[b*c.form.scales*Lanes:][:c.form.scales*Lanes]
+	down, across := ceilDiv(h, 4), ceilDiv(wd, 4)
+	output := func(n int, from []int32, bias, to []float32, row int) {
+		if c.grouped {
+			sumsOutput(n, asFloats(from), c.outputs, point, bias, c.lo, to, row)
+		} else {
+			c.form.output(n, from, c.outputs, point, scale, bias, c.lo, to, row)
+		}
+	}
+	for y := range part.rows {
+		ty := part.y + y
+		for x := 0; x < part.cols; {
+			tx, n := part.x+x, 1
+			if kind(tx, across) == 1 {
+				n = min(part.cols-x, across-1-tx)
+			}
+			from := sums[(y*part.cols+x)*c.outputs:]
+			bias := borders[((kind(ty, down)*3+kind(tx, across))*c.outputs/Lanes+b)*16*Lanes:][:16*Lanes]
+			to := dst[(4*ty*wd+4*tx)*Lanes:]
+			rows, cols := min(4, h-4*ty), min(4, wd-4*tx)
+			if rows == 4 && cols == 4 {
+				output(n, from, bias, to, wd*Lanes)
+				x += n
+				continue
+			}
+			output(1, from, bias, tile, 4*Lanes)
+			for r := range rows {
+				copy(to[r*wd*Lanes:][:cols*Lanes], tile[r*4*Lanes:])
+			}
+			x++
+		}
+	}
+}
+
+// kind is 0 for the first of n tiles, 2 for the last, 1 in between.
+func kind(i, n int) int {
+	switch i {
+	case 0:
 		return 0
+	case n - 1:
+		return 2
 	}
-	return max(0, min(part.cols-x, (wd-1-tx)/4))
+	return 1
 }
 
-// output transforms the products of tiles, which are still integers unless the
-// inputs are in groups.
-func (c *IntConv) output(tiles int, src []float32, point int, scale, bias []float32, biasRow, biasPixel int, dst []float32, row int) {
-	if c.grouped {
-		intSumsOutput(tiles, src, c.outputs, point, bias, biasRow, biasPixel, c.lo, dst, row)
-	} else {
-		intOutput(tiles, asInt32(src), c.outputs, point, scale, bias, biasRow, biasPixel, c.lo, dst, row)
+// borders are the biases of the pixels of a tile [kind of row][kind of column][output
+// block][4][4][16].
+func (c *IntConv) borders(f *Folded, h, wd int) []float32 {
+	blocks := c.outputs / Lanes
+	list := make([]float32, 9*blocks*16*Lanes)
+	at := func(kind, pixel, size int) int {
+		switch kind {
+		case 0:
+			return border(pixel, size)
+		case 1:
+			return 0
+		}
+		return border(roundUp(size, 4)-4+pixel, size)
 	}
+	for i := range 9 {
+		for pixel := range 16 {
+			row, col := at(i/3, pixel/4, h), at(i%3, pixel%4, wd)
+			for b := range blocks {
+				*(*[Lanes]float32)(list[((i*blocks+b)*16+pixel)*Lanes:]) = *(*[Lanes]float32)(f.bias[(row*4+col)*c.outputs+b*Lanes:])
+			}
+		}
+	}
+	return list
 }
 
-// outputEdge stores one tile at a border, whose pixels have biases of their own.
-func (c *IntConv) outputEdge(temp, src []float32, point int, scale []float32, f *Folded, b int, block []float32, y, x, h, wd int) {
-	var bias [16 * Lanes]float32
-	for i := range 16 {
-		row, col := borders(y+i/4, h), borders(x+i%4, wd)
-		copy(bias[i*Lanes:][:Lanes], f.bias[(row*4+col)*c.outputs+b*Lanes:])
-	}
-	c.output(1, src, point, scale, bias[:], 4*Lanes, Lanes, temp, 4*Lanes)
-	for r := range min(4, h-y) {
-		copy(block[((y+r)*wd+x)*Lanes:][:min(4, wd-x)*Lanes], temp[r*4*Lanes:])
-	}
-}
-
-// borders is the case of foldBias for a pixel.
-func borders(at, size int) int {
+// border is the case of foldBias for a pixel.
+func border(at, size int) int {
 	i := 0
 	if at == 0 {
 		i = 1
@@ -153,48 +206,23 @@ func borders(at, size int) int {
 }
 
 // encodeRegion encodes n channels from k on of the pixels that a part reads, to
-// [row][pixel][n]; outside of the image is 0.
-func (c *IntConv) encodeRegion(codes []int16, n int, src []float32, f *Folded, k, h, wd int, part region) {
+// [row][pixel], so many bytes each; outside of the image is 0.
+func (c *IntConv) encodeRegion(codes []byte, n, pixel int, src []float32, f *Folded, k, h, wd int, part region) {
 	rows, cols := 4*part.rows+2, 4*part.cols+2
 	y0, x0 := 4*part.y-1, 4*part.x-1
 	left, right := max(0, -x0), min(cols, wd-x0)
 	for r := range rows {
-		line := codes[r*cols*n:][:cols*n]
+		line := codes[r*cols*pixel:][:cols*pixel]
 		y := y0 + r
 		if y < 0 || y >= h {
 			clear(line)
 			continue
 		}
-		clear(line[:left*n])
-		clear(line[right*n:])
+		clear(line[:left*pixel])
+		clear(line[right*pixel:])
 		for b := 0; b < n; b += Lanes {
-			ch := k + b
-			encode(right-left, line[left*n+b:], n, src[((ch/Lanes*h+y)*wd+x0+left)*Lanes:], f.offset[ch:], f.inverse[ch:], c.levels[ch:], c.factor[ch:])
+			block := (k + b) / Lanes
+			c.form.encode(right-left, line[left*pixel+b*c.form.size:], pixel, src[((block*h+y)*wd+x0+left)*Lanes:], &f.encodings[block])
 		}
 	}
-}
-
-// intPanels multiplies any number of tiles and blocks: an odd one computes one
-// more. Weights of 4 blocks stay in registers' reach for 6 tiles at a time.
-func intPanels(tiles, blocks, pairs int, a []int16, aTile int, b []int16, bBlock int, c []int32, cTile int, add bool) {
-	for o := 0; o < blocks; {
-		nb := 4
-		for nb > blocks-o {
-			nb /= 2
-		}
-		for t := 0; t < tiles; {
-			n := min(6, roundUp(tiles-t, 2))
-			intPanel(n, nb, pairs, a[t*aTile:], aTile, b[o*bBlock:], bBlock, c[t*cTile+o*Lanes:], cTile, add)
-			t += n
-		}
-		o += nb
-	}
-}
-
-func asInt16(f []float32) []int16 {
-	return unsafe.Slice((*int16)(unsafe.Pointer(unsafe.SliceData(f))), 2*len(f))
-}
-
-func asInt32(f []float32) []int32 {
-	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(f))), len(f))
 }

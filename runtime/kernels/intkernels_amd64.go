@@ -4,90 +4,140 @@
 
 package kernels
 
-// encodeAVX2 is encodeGo; distances are in bytes.
+// encodeWordsAVX2 is encodeWordsGo; distances are in bytes.
 //
 //go:noescape
-func encodeAVX2(pixels int, dst *int16, stride int, src *float32, offset *float32, inverse *float32, levels *float32, factor *int16)
+func encodeWordsAVX2(pixels int, dst *int16, stride int, src *float32, e *float32)
+
+// encodeBytesVNNI is encodeBytesGo; distances are in bytes.
+//
+//go:noescape
+func encodeBytesVNNI(pixels int, dst *int8, stride int, src *float32, e *float32)
 
 // momentsAVX2 is momentsGo; distances are in bytes.
 //
 //go:noescape
 func momentsAVX2(pixels int, src *float32, floor *float32, pivot *float32, sums *float32)
 
-// intInputAVX2 is intInputGo; distances are in bytes.
+// wordInputAVX2 is wordInputGo; distances are in bytes.
 //
 //go:noescape
-func intInputAVX2(tiles int, src *int16, pixel int, row int, dst *int16, tile int, point int)
+func wordInputAVX2(tiles int, src *int16, pixel int, row int, dst *int16, tile int, point int)
 
-// intPanelAVX2x2 is intPanelGo for one block; distances are in bytes.
+// wordPanelAVX2x2 is wordPanelGo for one block; distances are in bytes.
 //
 //go:noescape
-func intPanelAVX2x2(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func wordPanelAVX2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelVNNIx2x1 is intPanelGo; distances are in bytes.
+// wordPanelVNNIx2x1 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelVNNIx2x1(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func wordPanelVNNIx2x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelVNNIx2x2 is intPanelGo; distances are in bytes.
+// bytePanelVNNIx2x1 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelVNNIx2x2(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func bytePanelVNNIx2x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelVNNIx2x4 is intPanelGo; distances are in bytes.
+// wordPanelVNNIx2x2 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelVNNIx2x4(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func wordPanelVNNIx2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelAVX2x4 is intPanelGo for one block; distances are in bytes.
+// bytePanelVNNIx2x2 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelAVX2x4(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func bytePanelVNNIx2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelVNNIx4x1 is intPanelGo; distances are in bytes.
+// wordPanelVNNIx2x4 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelVNNIx4x1(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func wordPanelVNNIx2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelVNNIx4x2 is intPanelGo; distances are in bytes.
+// bytePanelVNNIx2x4 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelVNNIx4x2(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func bytePanelVNNIx2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelVNNIx4x4 is intPanelGo; distances are in bytes.
+// wordPanelAVX2x4 is wordPanelGo for one block; distances are in bytes.
 //
 //go:noescape
-func intPanelVNNIx4x4(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func wordPanelAVX2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelAVX2x6 is intPanelGo for one block; distances are in bytes.
+// wordPanelVNNIx4x1 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelAVX2x6(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func wordPanelVNNIx4x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelVNNIx6x1 is intPanelGo; distances are in bytes.
+// bytePanelVNNIx4x1 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelVNNIx6x1(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func bytePanelVNNIx4x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelVNNIx6x2 is intPanelGo; distances are in bytes.
+// wordPanelVNNIx4x2 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelVNNIx6x2(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func wordPanelVNNIx4x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intPanelVNNIx6x4 is intPanelGo; distances are in bytes.
+// bytePanelVNNIx4x2 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func intPanelVNNIx6x4(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+func bytePanelVNNIx4x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intOutputAVX2 is intOutputGo; distances are in bytes.
+// wordPanelVNNIx4x4 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func intOutputAVX2(tiles int, src *int32, tile int, point int, scale *float32, bias *float32, biasRow int, biasPixel int, lo float32, dst *float32, row int)
+func wordPanelVNNIx4x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
-// intSumsOutputAVX2 is intSumsOutputGo; distances are in bytes.
+// bytePanelVNNIx4x4 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func intSumsOutputAVX2(tiles int, src *float32, tile int, point int, bias *float32, biasRow int, biasPixel int, lo float32, dst *float32, row int)
+func bytePanelVNNIx4x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+
+// wordPanelAVX2x6 is wordPanelGo for one block; distances are in bytes.
+//
+//go:noescape
+func wordPanelAVX2x6(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+
+// wordPanelVNNIx6x1 is wordPanelGo; distances are in bytes.
+//
+//go:noescape
+func wordPanelVNNIx6x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+
+// bytePanelVNNIx6x1 is bytePanelGo; distances are in bytes.
+//
+//go:noescape
+func bytePanelVNNIx6x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+
+// wordPanelVNNIx6x2 is wordPanelGo; distances are in bytes.
+//
+//go:noescape
+func wordPanelVNNIx6x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+
+// bytePanelVNNIx6x2 is bytePanelGo; distances are in bytes.
+//
+//go:noescape
+func bytePanelVNNIx6x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+
+// wordPanelVNNIx6x4 is wordPanelGo; distances are in bytes.
+//
+//go:noescape
+func wordPanelVNNIx6x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+
+// bytePanelVNNIx6x4 is bytePanelGo; distances are in bytes.
+//
+//go:noescape
+func bytePanelVNNIx6x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+
+// wordOutputAVX2 is wordOutputGo; distances are in bytes.
+//
+//go:noescape
+func wordOutputAVX2(tiles int, src *int32, tile int, point int, scale *float32, bias *float32, lo float32, dst *float32, row int)
+
+// sumsOutputAVX2 is sumsOutputGo; distances are in bytes.
+//
+//go:noescape
+func sumsOutputAVX2(tiles int, src *float32, tile int, point int, bias *float32, lo float32, dst *float32, row int)
 
 // intAccumulateAVX2 is intAccumulateGo; distances are in bytes.
 //
@@ -113,3 +163,23 @@ func foldInputAVX2x36(u *float32, weights *float32, scale float32, level float32
 //
 //go:noescape
 func roundWeightsAVX2(pairs int, dst *int16, u *float32, pitch int, inverse *float32)
+
+// byteInputVNNI is byteInputGo; distances are in bytes.
+//
+//go:noescape
+func byteInputVNNI(tiles int, src *int8, pixel int, row int, dst *byte, tile int, point int)
+
+// byteOutputVNNI is byteOutputGo; distances are in bytes.
+//
+//go:noescape
+func byteOutputVNNI(tiles int, src *int32, tile int, point int, scale *float32, bias *float32, lo float32, dst *float32, row int)
+
+// foldBytesVNNI is foldBytesGo; distances are in bytes.
+//
+//go:noescape
+func foldBytesVNNI(u *float32, weights *float32, scale float32, level float32, most *float32, offsets *float32)
+
+// roundBytesVNNI is roundBytesGo; distances are in bytes.
+//
+//go:noescape
+func roundBytesVNNI(quads int, dst *int8, u *float32, pitch int, inverse *float32, start *int32)

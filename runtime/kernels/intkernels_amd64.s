@@ -4,83 +4,84 @@
 
 #include "textflag.h"
 
-// func encodeAVX2(pixels int, dst *int16, stride int, src *float32, offset *float32, inverse *float32, levels *float32, factor *int16)
-// Requires: AVX, AVX2
-TEXT ·encodeAVX2(SB), $0-64
-	MOVQ       pixels+0(FP), AX
-	MOVQ       dst+8(FP), CX
-	MOVQ       stride+16(FP), DX
-	MOVQ       src+24(FP), BX
-	MOVQ       offset+32(FP), SI
-	MOVQ       inverse+40(FP), DI
-	MOVQ       levels+48(FP), R8
-	MOVQ       factor+56(FP), R9
-	VXORPS     Y7, Y7, Y7
-	VMOVUPS    intHalf<>+0(SB), Y8
-	VMOVUPS    (SI), Y0
-	VMOVUPS    (DI), Y2
-	VMOVUPS    (R8), Y9
-	VSUBPS     intOne<>+0(SB), Y9, Y4
-	VMAXPS     Y7, Y4, Y4
-	VMULPS     Y8, Y9, Y9
-	VCVTTPS2DQ Y9, Y9
-	VMOVUPS    32(SI), Y1
-	VMOVUPS    32(DI), Y3
-	VMOVUPS    32(R8), Y10
-	VSUBPS     intOne<>+0(SB), Y10, Y5
-	VMAXPS     Y7, Y5, Y5
-	VMULPS     Y8, Y10, Y10
-	VCVTTPS2DQ Y10, Y10
-	VPACKSSDW  Y10, Y9, Y6
-	VPERMQ     $0xd8, Y6, Y6
-	VMOVDQU    (R9), Y11
+// func encodeWordsAVX2(pixels int, dst *int16, stride int, src *float32, e *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·encodeWordsAVX2(SB), $0-40
+	MOVQ    pixels+0(FP), AX
+	MOVQ    dst+8(FP), CX
+	MOVQ    stride+16(FP), DX
+	MOVQ    src+24(FP), BX
+	MOVQ    e+32(FP), SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 128(SI), Y4
+	VMOVUPS 192(SI), Y6
+	VMOVUPS 256(SI), Y8
+	VMOVUPS 320(SI), Y10
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 96(SI), Y3
+	VMOVUPS 160(SI), Y5
+	VMOVUPS 224(SI), Y7
+	VMOVUPS 288(SI), Y9
+	VMOVUPS 352(SI), Y11
 
 pixel:
-	VMOVUPS    (BX), Y9
-	VSUBPS     Y0, Y9, Y9
-	VMULPS     Y2, Y9, Y9
-	VADDPS     Y8, Y9, Y9
-	VMAXPS     Y7, Y9, Y9
-	VMINPS     Y4, Y9, Y9
-	VCVTTPS2DQ Y9, Y9
-	VMOVUPS    32(BX), Y10
-	VSUBPS     Y1, Y10, Y10
-	VMULPS     Y3, Y10, Y10
-	VADDPS     Y8, Y10, Y10
-	VMAXPS     Y7, Y10, Y10
-	VMINPS     Y5, Y10, Y10
-	VCVTTPS2DQ Y10, Y10
-	VPACKSSDW  Y10, Y9, Y9
-	VPERMQ     $0xd8, Y9, Y9
-	VPSUBW     Y6, Y9, Y9
-	VPMULLW    Y11, Y9, Y9
-	VMOVDQU    Y9, (CX)
-	ADDQ       $0x40, BX
-	ADDQ       DX, CX
-	DECQ       AX
-	JNZ        pixel
+	VMOVUPS     (BX), Y12
+	VSUBPS      Y0, Y12, Y12
+	VFMADD213PS Y4, Y2, Y12
+	VMAXPS      Y6, Y12, Y12
+	VMINPS      Y8, Y12, Y12
+	VROUNDPS    $0x09, Y12, Y12
+	VCVTPS2DQ   Y12, Y12
+	VPSLLVD     Y10, Y12, Y12
+	VMOVUPS     32(BX), Y13
+	VSUBPS      Y1, Y13, Y13
+	VFMADD213PS Y5, Y3, Y13
+	VMAXPS      Y7, Y13, Y13
+	VMINPS      Y9, Y13, Y13
+	VROUNDPS    $0x09, Y13, Y13
+	VCVTPS2DQ   Y13, Y13
+	VPSLLVD     Y11, Y13, Y13
+	VPACKSSDW   Y13, Y12, Y12
+	VPERMQ      $0xd8, Y12, Y12
+	VMOVDQU     Y12, (CX)
+	ADDQ        $0x40, BX
+	ADDQ        DX, CX
+	DECQ        AX
+	JNZ         pixel
 	VZEROUPPER
 	RET
 
-DATA intHalf<>+0(SB)/4, $0x3f000000
-DATA intHalf<>+4(SB)/4, $0x3f000000
-DATA intHalf<>+8(SB)/4, $0x3f000000
-DATA intHalf<>+12(SB)/4, $0x3f000000
-DATA intHalf<>+16(SB)/4, $0x3f000000
-DATA intHalf<>+20(SB)/4, $0x3f000000
-DATA intHalf<>+24(SB)/4, $0x3f000000
-DATA intHalf<>+28(SB)/4, $0x3f000000
-GLOBL intHalf<>(SB), RODATA|NOPTR, $32
+// func encodeBytesVNNI(pixels int, dst *int8, stride int, src *float32, e *float32)
+// Requires: AVX, AVX512F
+TEXT ·encodeBytesVNNI(SB), $0-40
+	MOVQ    pixels+0(FP), AX
+	MOVQ    dst+8(FP), CX
+	MOVQ    stride+16(FP), DX
+	MOVQ    src+24(FP), BX
+	MOVQ    e+32(FP), SI
+	VMOVUPS (SI), Z0
+	VMOVUPS 64(SI), Z1
+	VMOVUPS 128(SI), Z2
+	VMOVUPS 192(SI), Z3
+	VMOVUPS 256(SI), Z4
+	VMOVUPS 320(SI), Z5
 
-DATA intOne<>+0(SB)/4, $0x3f800000
-DATA intOne<>+4(SB)/4, $0x3f800000
-DATA intOne<>+8(SB)/4, $0x3f800000
-DATA intOne<>+12(SB)/4, $0x3f800000
-DATA intOne<>+16(SB)/4, $0x3f800000
-DATA intOne<>+20(SB)/4, $0x3f800000
-DATA intOne<>+24(SB)/4, $0x3f800000
-DATA intOne<>+28(SB)/4, $0x3f800000
-GLOBL intOne<>(SB), RODATA|NOPTR, $32
+pixel:
+	VMOVUPS          (BX), Z6
+	VSUBPS           Z0, Z6, Z6
+	VFMADD213PS      Z2, Z1, Z6
+	VMAXPS           Z3, Z6, Z6
+	VMINPS           Z4, Z6, Z6
+	VCVTPS2DQ.RD_SAE Z6, Z6
+	VPSLLVD          Z5, Z6, Z6
+	VPMOVDB          Z6, (CX)
+	ADDQ             $0x40, BX
+	ADDQ             DX, CX
+	DECQ             AX
+	JNZ              pixel
+	VZEROUPPER
+	RET
 
 // func momentsAVX2(pixels int, src *float32, floor *float32, pivot *float32, sums *float32)
 // Requires: AVX, FMA3
@@ -131,9 +132,19 @@ pixel:
 	VZEROUPPER
 	RET
 
-// func intInputAVX2(tiles int, src *int16, pixel int, row int, dst *int16, tile int, point int)
+DATA intOne<>+0(SB)/4, $0x3f800000
+DATA intOne<>+4(SB)/4, $0x3f800000
+DATA intOne<>+8(SB)/4, $0x3f800000
+DATA intOne<>+12(SB)/4, $0x3f800000
+DATA intOne<>+16(SB)/4, $0x3f800000
+DATA intOne<>+20(SB)/4, $0x3f800000
+DATA intOne<>+24(SB)/4, $0x3f800000
+DATA intOne<>+28(SB)/4, $0x3f800000
+GLOBL intOne<>(SB), RODATA|NOPTR, $32
+
+// func wordInputAVX2(tiles int, src *int16, pixel int, row int, dst *int16, tile int, point int)
 // Requires: AVX, AVX2
-TEXT ·intInputAVX2(SB), $1152-56
+TEXT ·wordInputAVX2(SB), $1152-56
 	MOVQ tiles+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ pixel+16(FP), DX
@@ -539,32 +550,33 @@ tile:
 	VZEROUPPER
 	RET
 
-// func intPanelAVX2x2(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func wordPanelAVX2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX2
-TEXT ·intPanelAVX2x2(SB), $0-57
-	MOVQ    pairs+0(FP), AX
+TEXT ·wordPanelAVX2x2(SB), $0-64
+	MOVQ    quads+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    aTile+16(FP), DX
 	MOVQ    b+24(FP), BX
 	MOVQ    bBlock+32(FP), SI
-	MOVQ    c+40(FP), SI
-	MOVQ    cTile+48(FP), DI
-	CMPB    add+56(FP), $0x00
-	JEQ     zero
-	VMOVDQU (SI), Y0
-	VMOVDQU 32(SI), Y1
-	VMOVDQU (SI)(DI*1), Y2
-	VMOVDQU 32(SI)(DI*1), Y3
+	MOVQ    start+40(FP), SI
+	MOVQ    c+48(FP), DI
+	MOVQ    cTile+56(FP), R8
+	TESTQ   SI, SI
+	JNE     start
+	VMOVDQU (DI), Y0
+	VMOVDQU 32(DI), Y1
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU 32(DI)(R8*1), Y3
 	JMP     multiply
 
-zero:
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	VPXOR Y2, Y2, Y2
-	VPXOR Y3, Y3, Y3
+start:
+	VMOVDQU (SI), Y0
+	VMOVDQU Y0, Y2
+	VMOVDQU 32(SI), Y1
+	VMOVDQU Y1, Y3
 
 multiply:
-pair:
+quad:
 	VMOVDQU      (BX), Y4
 	VMOVDQU      32(BX), Y5
 	VPBROADCASTD (CX), Y6
@@ -580,201 +592,356 @@ pair:
 	ADDQ         $0x04, CX
 	ADDQ         $0x40, BX
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU      Y0, (SI)
-	VMOVDQU      Y1, 32(SI)
-	VMOVDQU      Y2, (SI)(DI*1)
-	VMOVDQU      Y3, 32(SI)(DI*1)
+	JNZ          quad
+	VMOVDQU      Y0, (DI)
+	VMOVDQU      Y1, 32(DI)
+	VMOVDQU      Y2, (DI)(R8*1)
+	VMOVDQU      Y3, 32(DI)(R8*1)
 	VZEROUPPER
 	RET
 
-// func intPanelVNNIx2x1(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func wordPanelVNNIx2x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·intPanelVNNIx2x1(SB), $0-57
-	MOVQ      pairs+0(FP), AX
+TEXT ·wordPanelVNNIx2x1(SB), $0-64
+	MOVQ      quads+0(FP), AX
 	MOVQ      a+8(FP), CX
 	MOVQ      aTile+16(FP), DX
 	MOVQ      b+24(FP), BX
 	MOVQ      bBlock+32(FP), SI
-	MOVQ      c+40(FP), SI
-	MOVQ      cTile+48(FP), DI
-	CMPB      add+56(FP), $0x00
-	JEQ       zero
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 (SI)(DI*1), Z1
+	MOVQ      start+40(FP), SI
+	MOVQ      c+48(FP), DI
+	MOVQ      cTile+56(FP), R8
+	TESTQ     SI, SI
+	JNE       start
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (DI)(R8*1), Z1
 	JMP       multiply
 
-zero:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
+start:
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, Z1
 
 multiply:
-pair:
+quad:
 	VMOVDQU32    (BX), Z2
 	VPBROADCASTD (CX), Z3
-	VPDPWSSD     Z3, Z2, Z0
+	VPDPWSSD     Z2, Z3, Z0
 	VPBROADCASTD (CX)(DX*1), Z3
-	VPDPWSSD     Z3, Z2, Z1
+	VPDPWSSD     Z2, Z3, Z1
 	ADDQ         $0x04, CX
 	ADDQ         $0x40, BX
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU32    Z0, (SI)
-	VMOVDQU32    Z1, (SI)(DI*1)
+	JNZ          quad
+	VMOVDQU32    Z0, (DI)
+	VMOVDQU32    Z1, (DI)(R8*1)
 	VZEROUPPER
 	RET
 
-// func intPanelVNNIx2x2(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func bytePanelVNNIx2x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·intPanelVNNIx2x2(SB), $0-57
-	MOVQ      pairs+0(FP), AX
+TEXT ·bytePanelVNNIx2x1(SB), $0-64
+	MOVQ      quads+0(FP), AX
 	MOVQ      a+8(FP), CX
 	MOVQ      aTile+16(FP), DX
 	MOVQ      b+24(FP), BX
 	MOVQ      bBlock+32(FP), SI
-	MOVQ      c+40(FP), DI
-	MOVQ      cTile+48(FP), R8
-	CMPB      add+56(FP), $0x00
-	JEQ       zero
+	MOVQ      start+40(FP), SI
+	MOVQ      c+48(FP), DI
+	MOVQ      cTile+56(FP), R8
+	TESTQ     SI, SI
+	JNE       start
 	VMOVDQU32 (DI), Z0
-	VMOVDQU32 64(DI), Z1
-	VMOVDQU32 (DI)(R8*1), Z2
-	VMOVDQU32 64(DI)(R8*1), Z3
+	VMOVDQU32 (DI)(R8*1), Z1
 	JMP       multiply
 
-zero:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
+start:
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, Z1
 
 multiply:
-pair:
+quad:
+	VMOVDQU32    (BX), Z2
+	VPBROADCASTD (CX), Z3
+	VPDPBUSD     Z2, Z3, Z0
+	VPBROADCASTD (CX)(DX*1), Z3
+	VPDPBUSD     Z2, Z3, Z1
+	ADDQ         $0x04, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (DI)
+	VMOVDQU32    Z1, (DI)(R8*1)
+	VZEROUPPER
+	RET
+
+// func wordPanelVNNIx2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·wordPanelVNNIx2x2(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 (R8)(R9*1), Z2
+	VMOVDQU32 64(R8)(R9*1), Z3
+	JMP       multiply
+
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z3
+
+multiply:
+quad:
 	VMOVDQU32    (BX), Z4
 	VMOVDQU32    (BX)(SI*1), Z5
 	VPBROADCASTD (CX), Z6
-	VPDPWSSD     Z6, Z4, Z0
-	VPDPWSSD     Z6, Z5, Z1
+	VPDPWSSD     Z4, Z6, Z0
+	VPDPWSSD     Z5, Z6, Z1
 	VPBROADCASTD (CX)(DX*1), Z6
-	VPDPWSSD     Z6, Z4, Z2
-	VPDPWSSD     Z6, Z5, Z3
+	VPDPWSSD     Z4, Z6, Z2
+	VPDPWSSD     Z5, Z6, Z3
 	ADDQ         $0x04, CX
 	ADDQ         $0x40, BX
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, 64(DI)
-	VMOVDQU32    Z2, (DI)(R8*1)
-	VMOVDQU32    Z3, 64(DI)(R8*1)
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, (R8)(R9*1)
+	VMOVDQU32    Z3, 64(R8)(R9*1)
 	VZEROUPPER
 	RET
 
-// func intPanelVNNIx2x4(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func bytePanelVNNIx2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·intPanelVNNIx2x4(SB), $0-57
-	MOVQ      pairs+0(FP), AX
+TEXT ·bytePanelVNNIx2x2(SB), $0-64
+	MOVQ      quads+0(FP), AX
 	MOVQ      a+8(FP), CX
 	MOVQ      aTile+16(FP), DX
 	MOVQ      b+24(FP), BX
 	MOVQ      bBlock+32(FP), SI
-	MOVQ      c+40(FP), DI
-	MOVQ      cTile+48(FP), R8
-	CMPB      add+56(FP), $0x00
-	JEQ       zero
-	VMOVDQU32 (DI), Z0
-	VMOVDQU32 64(DI), Z1
-	VMOVDQU32 128(DI), Z2
-	VMOVDQU32 192(DI), Z3
-	VMOVDQU32 (DI)(R8*1), Z4
-	VMOVDQU32 64(DI)(R8*1), Z5
-	VMOVDQU32 128(DI)(R8*1), Z6
-	VMOVDQU32 192(DI)(R8*1), Z7
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 (R8)(R9*1), Z2
+	VMOVDQU32 64(R8)(R9*1), Z3
 	JMP       multiply
 
-zero:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z3
 
 multiply:
-	LEAQ (BX)(SI*2), R9
-	ADDQ SI, R9
-
-pair:
-	VMOVDQU32    (BX), Z8
-	VMOVDQU32    (BX)(SI*1), Z9
-	VMOVDQU32    (BX)(SI*2), Z10
-	VMOVDQU32    (R9), Z11
-	VPBROADCASTD (CX), Z12
-	VPDPWSSD     Z12, Z8, Z0
-	VPDPWSSD     Z12, Z9, Z1
-	VPDPWSSD     Z12, Z10, Z2
-	VPDPWSSD     Z12, Z11, Z3
-	VPBROADCASTD (CX)(DX*1), Z12
-	VPDPWSSD     Z12, Z8, Z4
-	VPDPWSSD     Z12, Z9, Z5
-	VPDPWSSD     Z12, Z10, Z6
-	VPDPWSSD     Z12, Z11, Z7
+quad:
+	VMOVDQU32    (BX), Z4
+	VMOVDQU32    (BX)(SI*1), Z5
+	VPBROADCASTD (CX), Z6
+	VPDPBUSD     Z4, Z6, Z0
+	VPDPBUSD     Z5, Z6, Z1
+	VPBROADCASTD (CX)(DX*1), Z6
+	VPDPBUSD     Z4, Z6, Z2
+	VPDPBUSD     Z5, Z6, Z3
 	ADDQ         $0x04, CX
 	ADDQ         $0x40, BX
-	ADDQ         $0x40, R9
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, 64(DI)
-	VMOVDQU32    Z2, 128(DI)
-	VMOVDQU32    Z3, 192(DI)
-	VMOVDQU32    Z4, (DI)(R8*1)
-	VMOVDQU32    Z5, 64(DI)(R8*1)
-	VMOVDQU32    Z6, 128(DI)(R8*1)
-	VMOVDQU32    Z7, 192(DI)(R8*1)
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, (R8)(R9*1)
+	VMOVDQU32    Z3, 64(R8)(R9*1)
 	VZEROUPPER
 	RET
 
-// func intPanelAVX2x4(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func wordPanelVNNIx2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·wordPanelVNNIx2x4(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 128(R8), Z2
+	VMOVDQU32 192(R8), Z3
+	VMOVDQU32 (R8)(R9*1), Z4
+	VMOVDQU32 64(R8)(R9*1), Z5
+	VMOVDQU32 128(R8)(R9*1), Z6
+	VMOVDQU32 192(R8)(R9*1), Z7
+	JMP       multiply
+
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 Z2, Z6
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 Z3, Z7
+
+multiply:
+	LEAQ (BX)(SI*2), DI
+	ADDQ SI, DI
+
+quad:
+	VMOVDQU32    (BX), Z8
+	VMOVDQU32    (BX)(SI*1), Z9
+	VMOVDQU32    (BX)(SI*2), Z10
+	VMOVDQU32    (DI), Z11
+	VPBROADCASTD (CX), Z12
+	VPDPWSSD     Z8, Z12, Z0
+	VPDPWSSD     Z9, Z12, Z1
+	VPDPWSSD     Z10, Z12, Z2
+	VPDPWSSD     Z11, Z12, Z3
+	VPBROADCASTD (CX)(DX*1), Z12
+	VPDPWSSD     Z8, Z12, Z4
+	VPDPWSSD     Z9, Z12, Z5
+	VPDPWSSD     Z10, Z12, Z6
+	VPDPWSSD     Z11, Z12, Z7
+	ADDQ         $0x04, CX
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, DI
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, 128(R8)
+	VMOVDQU32    Z3, 192(R8)
+	VMOVDQU32    Z4, (R8)(R9*1)
+	VMOVDQU32    Z5, 64(R8)(R9*1)
+	VMOVDQU32    Z6, 128(R8)(R9*1)
+	VMOVDQU32    Z7, 192(R8)(R9*1)
+	VZEROUPPER
+	RET
+
+// func bytePanelVNNIx2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·bytePanelVNNIx2x4(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 128(R8), Z2
+	VMOVDQU32 192(R8), Z3
+	VMOVDQU32 (R8)(R9*1), Z4
+	VMOVDQU32 64(R8)(R9*1), Z5
+	VMOVDQU32 128(R8)(R9*1), Z6
+	VMOVDQU32 192(R8)(R9*1), Z7
+	JMP       multiply
+
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 Z2, Z6
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 Z3, Z7
+
+multiply:
+	LEAQ (BX)(SI*2), DI
+	ADDQ SI, DI
+
+quad:
+	VMOVDQU32    (BX), Z8
+	VMOVDQU32    (BX)(SI*1), Z9
+	VMOVDQU32    (BX)(SI*2), Z10
+	VMOVDQU32    (DI), Z11
+	VPBROADCASTD (CX), Z12
+	VPDPBUSD     Z8, Z12, Z0
+	VPDPBUSD     Z9, Z12, Z1
+	VPDPBUSD     Z10, Z12, Z2
+	VPDPBUSD     Z11, Z12, Z3
+	VPBROADCASTD (CX)(DX*1), Z12
+	VPDPBUSD     Z8, Z12, Z4
+	VPDPBUSD     Z9, Z12, Z5
+	VPDPBUSD     Z10, Z12, Z6
+	VPDPBUSD     Z11, Z12, Z7
+	ADDQ         $0x04, CX
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, DI
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, 128(R8)
+	VMOVDQU32    Z3, 192(R8)
+	VMOVDQU32    Z4, (R8)(R9*1)
+	VMOVDQU32    Z5, 64(R8)(R9*1)
+	VMOVDQU32    Z6, 128(R8)(R9*1)
+	VMOVDQU32    Z7, 192(R8)(R9*1)
+	VZEROUPPER
+	RET
+
+// func wordPanelAVX2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX2
-TEXT ·intPanelAVX2x4(SB), $0-57
-	MOVQ    pairs+0(FP), AX
+TEXT ·wordPanelAVX2x4(SB), $0-64
+	MOVQ    quads+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    aTile+16(FP), DX
 	MOVQ    b+24(FP), BX
 	MOVQ    bBlock+32(FP), SI
-	MOVQ    c+40(FP), SI
-	MOVQ    cTile+48(FP), DI
-	LEAQ    (SI)(DI*2), R8
-	ADDQ    DI, R8
-	CMPB    add+56(FP), $0x00
-	JEQ     zero
-	VMOVDQU (SI), Y0
-	VMOVDQU 32(SI), Y1
-	VMOVDQU (SI)(DI*1), Y2
-	VMOVDQU 32(SI)(DI*1), Y3
-	VMOVDQU (SI)(DI*2), Y4
-	VMOVDQU 32(SI)(DI*2), Y5
-	VMOVDQU (R8), Y6
-	VMOVDQU 32(R8), Y7
+	MOVQ    start+40(FP), SI
+	MOVQ    c+48(FP), DI
+	MOVQ    cTile+56(FP), R8
+	LEAQ    (DI)(R8*2), R9
+	ADDQ    R8, R9
+	TESTQ   SI, SI
+	JNE     start
+	VMOVDQU (DI), Y0
+	VMOVDQU 32(DI), Y1
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU 32(DI)(R8*1), Y3
+	VMOVDQU (DI)(R8*2), Y4
+	VMOVDQU 32(DI)(R8*2), Y5
+	VMOVDQU (R9), Y6
+	VMOVDQU 32(R9), Y7
 	JMP     multiply
 
-zero:
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	VPXOR Y2, Y2, Y2
-	VPXOR Y3, Y3, Y3
-	VPXOR Y4, Y4, Y4
-	VPXOR Y5, Y5, Y5
-	VPXOR Y6, Y6, Y6
-	VPXOR Y7, Y7, Y7
+start:
+	VMOVDQU (SI), Y0
+	VMOVDQU Y0, Y2
+	VMOVDQU Y0, Y4
+	VMOVDQU Y0, Y6
+	VMOVDQU 32(SI), Y1
+	VMOVDQU Y1, Y3
+	VMOVDQU Y1, Y5
+	VMOVDQU Y1, Y7
 
 multiply:
-	LEAQ (CX)(DX*2), R9
-	ADDQ DX, R9
+	LEAQ (CX)(DX*2), SI
+	ADDQ DX, SI
 
-pair:
+quad:
 	VMOVDQU      (BX), Y8
 	VMOVDQU      32(BX), Y9
 	VPBROADCASTD (CX), Y10
@@ -792,301 +959,535 @@ pair:
 	VPADDD       Y11, Y4, Y4
 	VPMADDWD     Y10, Y9, Y11
 	VPADDD       Y11, Y5, Y5
-	VPBROADCASTD (R9), Y10
+	VPBROADCASTD (SI), Y10
 	VPMADDWD     Y10, Y8, Y11
 	VPADDD       Y11, Y6, Y6
 	VPMADDWD     Y10, Y9, Y11
 	VPADDD       Y11, Y7, Y7
 	ADDQ         $0x04, CX
-	ADDQ         $0x04, R9
+	ADDQ         $0x04, SI
 	ADDQ         $0x40, BX
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU      Y0, (SI)
-	VMOVDQU      Y1, 32(SI)
-	VMOVDQU      Y2, (SI)(DI*1)
-	VMOVDQU      Y3, 32(SI)(DI*1)
-	VMOVDQU      Y4, (SI)(DI*2)
-	VMOVDQU      Y5, 32(SI)(DI*2)
-	VMOVDQU      Y6, (R8)
-	VMOVDQU      Y7, 32(R8)
+	JNZ          quad
+	VMOVDQU      Y0, (DI)
+	VMOVDQU      Y1, 32(DI)
+	VMOVDQU      Y2, (DI)(R8*1)
+	VMOVDQU      Y3, 32(DI)(R8*1)
+	VMOVDQU      Y4, (DI)(R8*2)
+	VMOVDQU      Y5, 32(DI)(R8*2)
+	VMOVDQU      Y6, (R9)
+	VMOVDQU      Y7, 32(R9)
 	VZEROUPPER
 	RET
 
-// func intPanelVNNIx4x1(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func wordPanelVNNIx4x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·intPanelVNNIx4x1(SB), $0-57
-	MOVQ      pairs+0(FP), AX
+TEXT ·wordPanelVNNIx4x1(SB), $0-64
+	MOVQ      quads+0(FP), AX
 	MOVQ      a+8(FP), CX
 	MOVQ      aTile+16(FP), DX
 	MOVQ      b+24(FP), BX
 	MOVQ      bBlock+32(FP), SI
-	MOVQ      c+40(FP), SI
-	MOVQ      cTile+48(FP), DI
-	LEAQ      (SI)(DI*2), R8
-	ADDQ      DI, R8
-	CMPB      add+56(FP), $0x00
-	JEQ       zero
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 (SI)(DI*1), Z1
-	VMOVDQU32 (SI)(DI*2), Z2
-	VMOVDQU32 (R8), Z3
-	JMP       multiply
-
-zero:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-
-multiply:
-	LEAQ (CX)(DX*2), R9
-	ADDQ DX, R9
-
-pair:
-	VMOVDQU32    (BX), Z4
-	VPBROADCASTD (CX), Z5
-	VPDPWSSD     Z5, Z4, Z0
-	VPBROADCASTD (CX)(DX*1), Z5
-	VPDPWSSD     Z5, Z4, Z1
-	VPBROADCASTD (CX)(DX*2), Z5
-	VPDPWSSD     Z5, Z4, Z2
-	VPBROADCASTD (R9), Z5
-	VPDPWSSD     Z5, Z4, Z3
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, R9
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          pair
-	VMOVDQU32    Z0, (SI)
-	VMOVDQU32    Z1, (SI)(DI*1)
-	VMOVDQU32    Z2, (SI)(DI*2)
-	VMOVDQU32    Z3, (R8)
-	VZEROUPPER
-	RET
-
-// func intPanelVNNIx4x2(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·intPanelVNNIx4x2(SB), $0-57
-	MOVQ      pairs+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      c+40(FP), DI
-	MOVQ      cTile+48(FP), R8
+	MOVQ      start+40(FP), SI
+	MOVQ      c+48(FP), DI
+	MOVQ      cTile+56(FP), R8
 	LEAQ      (DI)(R8*2), R9
 	ADDQ      R8, R9
-	CMPB      add+56(FP), $0x00
-	JEQ       zero
+	TESTQ     SI, SI
+	JNE       start
 	VMOVDQU32 (DI), Z0
-	VMOVDQU32 64(DI), Z1
-	VMOVDQU32 (DI)(R8*1), Z2
-	VMOVDQU32 64(DI)(R8*1), Z3
-	VMOVDQU32 (DI)(R8*2), Z4
-	VMOVDQU32 64(DI)(R8*2), Z5
-	VMOVDQU32 (R9), Z6
-	VMOVDQU32 64(R9), Z7
+	VMOVDQU32 (DI)(R8*1), Z1
+	VMOVDQU32 (DI)(R8*2), Z2
+	VMOVDQU32 (R9), Z3
 	JMP       multiply
 
-zero:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
+start:
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, Z1
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 Z0, Z3
 
 multiply:
-	LEAQ (CX)(DX*2), R10
-	ADDQ DX, R10
+	LEAQ (CX)(DX*2), SI
+	ADDQ DX, SI
 
-pair:
+quad:
+	VMOVDQU32    (BX), Z4
+	VPBROADCASTD (CX), Z5
+	VPDPWSSD     Z4, Z5, Z0
+	VPBROADCASTD (CX)(DX*1), Z5
+	VPDPWSSD     Z4, Z5, Z1
+	VPBROADCASTD (CX)(DX*2), Z5
+	VPDPWSSD     Z4, Z5, Z2
+	VPBROADCASTD (SI), Z5
+	VPDPWSSD     Z4, Z5, Z3
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, SI
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (DI)
+	VMOVDQU32    Z1, (DI)(R8*1)
+	VMOVDQU32    Z2, (DI)(R8*2)
+	VMOVDQU32    Z3, (R9)
+	VZEROUPPER
+	RET
+
+// func bytePanelVNNIx4x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·bytePanelVNNIx4x1(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), SI
+	MOVQ      c+48(FP), DI
+	MOVQ      cTile+56(FP), R8
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
+	JNE       start
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (DI)(R8*1), Z1
+	VMOVDQU32 (DI)(R8*2), Z2
+	VMOVDQU32 (R9), Z3
+	JMP       multiply
+
+start:
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, Z1
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 Z0, Z3
+
+multiply:
+	LEAQ (CX)(DX*2), SI
+	ADDQ DX, SI
+
+quad:
+	VMOVDQU32    (BX), Z4
+	VPBROADCASTD (CX), Z5
+	VPDPBUSD     Z4, Z5, Z0
+	VPBROADCASTD (CX)(DX*1), Z5
+	VPDPBUSD     Z4, Z5, Z1
+	VPBROADCASTD (CX)(DX*2), Z5
+	VPDPBUSD     Z4, Z5, Z2
+	VPBROADCASTD (SI), Z5
+	VPDPBUSD     Z4, Z5, Z3
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, SI
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (DI)
+	VMOVDQU32    Z1, (DI)(R8*1)
+	VMOVDQU32    Z2, (DI)(R8*2)
+	VMOVDQU32    Z3, (R9)
+	VZEROUPPER
+	RET
+
+// func wordPanelVNNIx4x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·wordPanelVNNIx4x2(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	LEAQ      (R8)(R9*2), R10
+	ADDQ      R9, R10
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 (R8)(R9*1), Z2
+	VMOVDQU32 64(R8)(R9*1), Z3
+	VMOVDQU32 (R8)(R9*2), Z4
+	VMOVDQU32 64(R8)(R9*2), Z5
+	VMOVDQU32 (R10), Z6
+	VMOVDQU32 64(R10), Z7
+	JMP       multiply
+
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z6
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z3
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 Z1, Z7
+
+multiply:
+	LEAQ (CX)(DX*2), DI
+	ADDQ DX, DI
+
+quad:
 	VMOVDQU32    (BX), Z8
 	VMOVDQU32    (BX)(SI*1), Z9
 	VPBROADCASTD (CX), Z10
-	VPDPWSSD     Z10, Z8, Z0
-	VPDPWSSD     Z10, Z9, Z1
+	VPDPWSSD     Z8, Z10, Z0
+	VPDPWSSD     Z9, Z10, Z1
 	VPBROADCASTD (CX)(DX*1), Z10
-	VPDPWSSD     Z10, Z8, Z2
-	VPDPWSSD     Z10, Z9, Z3
+	VPDPWSSD     Z8, Z10, Z2
+	VPDPWSSD     Z9, Z10, Z3
 	VPBROADCASTD (CX)(DX*2), Z10
-	VPDPWSSD     Z10, Z8, Z4
-	VPDPWSSD     Z10, Z9, Z5
-	VPBROADCASTD (R10), Z10
-	VPDPWSSD     Z10, Z8, Z6
-	VPDPWSSD     Z10, Z9, Z7
+	VPDPWSSD     Z8, Z10, Z4
+	VPDPWSSD     Z9, Z10, Z5
+	VPBROADCASTD (DI), Z10
+	VPDPWSSD     Z8, Z10, Z6
+	VPDPWSSD     Z9, Z10, Z7
 	ADDQ         $0x04, CX
-	ADDQ         $0x04, R10
+	ADDQ         $0x04, DI
 	ADDQ         $0x40, BX
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, 64(DI)
-	VMOVDQU32    Z2, (DI)(R8*1)
-	VMOVDQU32    Z3, 64(DI)(R8*1)
-	VMOVDQU32    Z4, (DI)(R8*2)
-	VMOVDQU32    Z5, 64(DI)(R8*2)
-	VMOVDQU32    Z6, (R9)
-	VMOVDQU32    Z7, 64(R9)
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, (R8)(R9*1)
+	VMOVDQU32    Z3, 64(R8)(R9*1)
+	VMOVDQU32    Z4, (R8)(R9*2)
+	VMOVDQU32    Z5, 64(R8)(R9*2)
+	VMOVDQU32    Z6, (R10)
+	VMOVDQU32    Z7, 64(R10)
 	VZEROUPPER
 	RET
 
-// func intPanelVNNIx4x4(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func bytePanelVNNIx4x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·intPanelVNNIx4x4(SB), $0-57
-	MOVQ      pairs+0(FP), AX
+TEXT ·bytePanelVNNIx4x2(SB), $0-64
+	MOVQ      quads+0(FP), AX
 	MOVQ      a+8(FP), CX
 	MOVQ      aTile+16(FP), DX
 	MOVQ      b+24(FP), BX
 	MOVQ      bBlock+32(FP), SI
-	MOVQ      c+40(FP), DI
-	MOVQ      cTile+48(FP), R8
-	LEAQ      (DI)(R8*2), R9
-	ADDQ      R8, R9
-	CMPB      add+56(FP), $0x00
-	JEQ       zero
-	VMOVDQU32 (DI), Z0
-	VMOVDQU32 64(DI), Z1
-	VMOVDQU32 128(DI), Z2
-	VMOVDQU32 192(DI), Z3
-	VMOVDQU32 (DI)(R8*1), Z4
-	VMOVDQU32 64(DI)(R8*1), Z5
-	VMOVDQU32 128(DI)(R8*1), Z6
-	VMOVDQU32 192(DI)(R8*1), Z7
-	VMOVDQU32 (DI)(R8*2), Z8
-	VMOVDQU32 64(DI)(R8*2), Z9
-	VMOVDQU32 128(DI)(R8*2), Z10
-	VMOVDQU32 192(DI)(R8*2), Z11
-	VMOVDQU32 (R9), Z12
-	VMOVDQU32 64(R9), Z13
-	VMOVDQU32 128(R9), Z14
-	VMOVDQU32 192(R9), Z15
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	LEAQ      (R8)(R9*2), R10
+	ADDQ      R9, R10
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 (R8)(R9*1), Z2
+	VMOVDQU32 64(R8)(R9*1), Z3
+	VMOVDQU32 (R8)(R9*2), Z4
+	VMOVDQU32 64(R8)(R9*2), Z5
+	VMOVDQU32 (R10), Z6
+	VMOVDQU32 64(R10), Z7
 	JMP       multiply
 
-zero:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z6
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z3
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 Z1, Z7
 
 multiply:
-	LEAQ (CX)(DX*2), R10
-	ADDQ DX, R10
+	LEAQ (CX)(DX*2), DI
+	ADDQ DX, DI
+
+quad:
+	VMOVDQU32    (BX), Z8
+	VMOVDQU32    (BX)(SI*1), Z9
+	VPBROADCASTD (CX), Z10
+	VPDPBUSD     Z8, Z10, Z0
+	VPDPBUSD     Z9, Z10, Z1
+	VPBROADCASTD (CX)(DX*1), Z10
+	VPDPBUSD     Z8, Z10, Z2
+	VPDPBUSD     Z9, Z10, Z3
+	VPBROADCASTD (CX)(DX*2), Z10
+	VPDPBUSD     Z8, Z10, Z4
+	VPDPBUSD     Z9, Z10, Z5
+	VPBROADCASTD (DI), Z10
+	VPDPBUSD     Z8, Z10, Z6
+	VPDPBUSD     Z9, Z10, Z7
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DI
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, (R8)(R9*1)
+	VMOVDQU32    Z3, 64(R8)(R9*1)
+	VMOVDQU32    Z4, (R8)(R9*2)
+	VMOVDQU32    Z5, 64(R8)(R9*2)
+	VMOVDQU32    Z6, (R10)
+	VMOVDQU32    Z7, 64(R10)
+	VZEROUPPER
+	RET
+
+// func wordPanelVNNIx4x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·wordPanelVNNIx4x4(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	LEAQ      (R8)(R9*2), R10
+	ADDQ      R9, R10
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 128(R8), Z2
+	VMOVDQU32 192(R8), Z3
+	VMOVDQU32 (R8)(R9*1), Z4
+	VMOVDQU32 64(R8)(R9*1), Z5
+	VMOVDQU32 128(R8)(R9*1), Z6
+	VMOVDQU32 192(R8)(R9*1), Z7
+	VMOVDQU32 (R8)(R9*2), Z8
+	VMOVDQU32 64(R8)(R9*2), Z9
+	VMOVDQU32 128(R8)(R9*2), Z10
+	VMOVDQU32 192(R8)(R9*2), Z11
+	VMOVDQU32 (R10), Z12
+	VMOVDQU32 64(R10), Z13
+	VMOVDQU32 128(R10), Z14
+	VMOVDQU32 192(R10), Z15
+	JMP       multiply
+
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z8
+	VMOVDQU32 Z0, Z12
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 Z1, Z9
+	VMOVDQU32 Z1, Z13
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 Z2, Z6
+	VMOVDQU32 Z2, Z10
+	VMOVDQU32 Z2, Z14
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 Z3, Z7
+	VMOVDQU32 Z3, Z11
+	VMOVDQU32 Z3, Z15
+
+multiply:
+	LEAQ (CX)(DX*2), DI
+	ADDQ DX, DI
 	LEAQ (BX)(SI*2), R11
 	ADDQ SI, R11
 
-pair:
+quad:
 	VMOVDQU32    (BX), Z16
 	VMOVDQU32    (BX)(SI*1), Z17
 	VMOVDQU32    (BX)(SI*2), Z18
 	VMOVDQU32    (R11), Z19
 	VPBROADCASTD (CX), Z20
-	VPDPWSSD     Z20, Z16, Z0
-	VPDPWSSD     Z20, Z17, Z1
-	VPDPWSSD     Z20, Z18, Z2
-	VPDPWSSD     Z20, Z19, Z3
+	VPDPWSSD     Z16, Z20, Z0
+	VPDPWSSD     Z17, Z20, Z1
+	VPDPWSSD     Z18, Z20, Z2
+	VPDPWSSD     Z19, Z20, Z3
 	VPBROADCASTD (CX)(DX*1), Z20
-	VPDPWSSD     Z20, Z16, Z4
-	VPDPWSSD     Z20, Z17, Z5
-	VPDPWSSD     Z20, Z18, Z6
-	VPDPWSSD     Z20, Z19, Z7
+	VPDPWSSD     Z16, Z20, Z4
+	VPDPWSSD     Z17, Z20, Z5
+	VPDPWSSD     Z18, Z20, Z6
+	VPDPWSSD     Z19, Z20, Z7
 	VPBROADCASTD (CX)(DX*2), Z20
-	VPDPWSSD     Z20, Z16, Z8
-	VPDPWSSD     Z20, Z17, Z9
-	VPDPWSSD     Z20, Z18, Z10
-	VPDPWSSD     Z20, Z19, Z11
-	VPBROADCASTD (R10), Z20
-	VPDPWSSD     Z20, Z16, Z12
-	VPDPWSSD     Z20, Z17, Z13
-	VPDPWSSD     Z20, Z18, Z14
-	VPDPWSSD     Z20, Z19, Z15
+	VPDPWSSD     Z16, Z20, Z8
+	VPDPWSSD     Z17, Z20, Z9
+	VPDPWSSD     Z18, Z20, Z10
+	VPDPWSSD     Z19, Z20, Z11
+	VPBROADCASTD (DI), Z20
+	VPDPWSSD     Z16, Z20, Z12
+	VPDPWSSD     Z17, Z20, Z13
+	VPDPWSSD     Z18, Z20, Z14
+	VPDPWSSD     Z19, Z20, Z15
 	ADDQ         $0x04, CX
-	ADDQ         $0x04, R10
+	ADDQ         $0x04, DI
 	ADDQ         $0x40, BX
 	ADDQ         $0x40, R11
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, 64(DI)
-	VMOVDQU32    Z2, 128(DI)
-	VMOVDQU32    Z3, 192(DI)
-	VMOVDQU32    Z4, (DI)(R8*1)
-	VMOVDQU32    Z5, 64(DI)(R8*1)
-	VMOVDQU32    Z6, 128(DI)(R8*1)
-	VMOVDQU32    Z7, 192(DI)(R8*1)
-	VMOVDQU32    Z8, (DI)(R8*2)
-	VMOVDQU32    Z9, 64(DI)(R8*2)
-	VMOVDQU32    Z10, 128(DI)(R8*2)
-	VMOVDQU32    Z11, 192(DI)(R8*2)
-	VMOVDQU32    Z12, (R9)
-	VMOVDQU32    Z13, 64(R9)
-	VMOVDQU32    Z14, 128(R9)
-	VMOVDQU32    Z15, 192(R9)
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, 128(R8)
+	VMOVDQU32    Z3, 192(R8)
+	VMOVDQU32    Z4, (R8)(R9*1)
+	VMOVDQU32    Z5, 64(R8)(R9*1)
+	VMOVDQU32    Z6, 128(R8)(R9*1)
+	VMOVDQU32    Z7, 192(R8)(R9*1)
+	VMOVDQU32    Z8, (R8)(R9*2)
+	VMOVDQU32    Z9, 64(R8)(R9*2)
+	VMOVDQU32    Z10, 128(R8)(R9*2)
+	VMOVDQU32    Z11, 192(R8)(R9*2)
+	VMOVDQU32    Z12, (R10)
+	VMOVDQU32    Z13, 64(R10)
+	VMOVDQU32    Z14, 128(R10)
+	VMOVDQU32    Z15, 192(R10)
 	VZEROUPPER
 	RET
 
-// func intPanelAVX2x6(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func bytePanelVNNIx4x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·bytePanelVNNIx4x4(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	LEAQ      (R8)(R9*2), R10
+	ADDQ      R9, R10
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 128(R8), Z2
+	VMOVDQU32 192(R8), Z3
+	VMOVDQU32 (R8)(R9*1), Z4
+	VMOVDQU32 64(R8)(R9*1), Z5
+	VMOVDQU32 128(R8)(R9*1), Z6
+	VMOVDQU32 192(R8)(R9*1), Z7
+	VMOVDQU32 (R8)(R9*2), Z8
+	VMOVDQU32 64(R8)(R9*2), Z9
+	VMOVDQU32 128(R8)(R9*2), Z10
+	VMOVDQU32 192(R8)(R9*2), Z11
+	VMOVDQU32 (R10), Z12
+	VMOVDQU32 64(R10), Z13
+	VMOVDQU32 128(R10), Z14
+	VMOVDQU32 192(R10), Z15
+	JMP       multiply
+
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z8
+	VMOVDQU32 Z0, Z12
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 Z1, Z9
+	VMOVDQU32 Z1, Z13
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 Z2, Z6
+	VMOVDQU32 Z2, Z10
+	VMOVDQU32 Z2, Z14
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 Z3, Z7
+	VMOVDQU32 Z3, Z11
+	VMOVDQU32 Z3, Z15
+
+multiply:
+	LEAQ (CX)(DX*2), DI
+	ADDQ DX, DI
+	LEAQ (BX)(SI*2), R11
+	ADDQ SI, R11
+
+quad:
+	VMOVDQU32    (BX), Z16
+	VMOVDQU32    (BX)(SI*1), Z17
+	VMOVDQU32    (BX)(SI*2), Z18
+	VMOVDQU32    (R11), Z19
+	VPBROADCASTD (CX), Z20
+	VPDPBUSD     Z16, Z20, Z0
+	VPDPBUSD     Z17, Z20, Z1
+	VPDPBUSD     Z18, Z20, Z2
+	VPDPBUSD     Z19, Z20, Z3
+	VPBROADCASTD (CX)(DX*1), Z20
+	VPDPBUSD     Z16, Z20, Z4
+	VPDPBUSD     Z17, Z20, Z5
+	VPDPBUSD     Z18, Z20, Z6
+	VPDPBUSD     Z19, Z20, Z7
+	VPBROADCASTD (CX)(DX*2), Z20
+	VPDPBUSD     Z16, Z20, Z8
+	VPDPBUSD     Z17, Z20, Z9
+	VPDPBUSD     Z18, Z20, Z10
+	VPDPBUSD     Z19, Z20, Z11
+	VPBROADCASTD (DI), Z20
+	VPDPBUSD     Z16, Z20, Z12
+	VPDPBUSD     Z17, Z20, Z13
+	VPDPBUSD     Z18, Z20, Z14
+	VPDPBUSD     Z19, Z20, Z15
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DI
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, R11
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, 128(R8)
+	VMOVDQU32    Z3, 192(R8)
+	VMOVDQU32    Z4, (R8)(R9*1)
+	VMOVDQU32    Z5, 64(R8)(R9*1)
+	VMOVDQU32    Z6, 128(R8)(R9*1)
+	VMOVDQU32    Z7, 192(R8)(R9*1)
+	VMOVDQU32    Z8, (R8)(R9*2)
+	VMOVDQU32    Z9, 64(R8)(R9*2)
+	VMOVDQU32    Z10, 128(R8)(R9*2)
+	VMOVDQU32    Z11, 192(R8)(R9*2)
+	VMOVDQU32    Z12, (R10)
+	VMOVDQU32    Z13, 64(R10)
+	VMOVDQU32    Z14, 128(R10)
+	VMOVDQU32    Z15, 192(R10)
+	VZEROUPPER
+	RET
+
+// func wordPanelAVX2x6(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX2
-TEXT ·intPanelAVX2x6(SB), $0-57
-	MOVQ    pairs+0(FP), AX
+TEXT ·wordPanelAVX2x6(SB), $0-64
+	MOVQ    quads+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    aTile+16(FP), DX
 	MOVQ    b+24(FP), BX
 	MOVQ    bBlock+32(FP), SI
-	MOVQ    c+40(FP), SI
-	MOVQ    cTile+48(FP), DI
-	LEAQ    (SI)(DI*2), R8
-	ADDQ    DI, R8
-	CMPB    add+56(FP), $0x00
-	JEQ     zero
-	VMOVDQU (SI), Y0
-	VMOVDQU 32(SI), Y1
-	VMOVDQU (SI)(DI*1), Y2
-	VMOVDQU 32(SI)(DI*1), Y3
-	VMOVDQU (SI)(DI*2), Y4
-	VMOVDQU 32(SI)(DI*2), Y5
-	VMOVDQU (R8), Y6
-	VMOVDQU 32(R8), Y7
-	VMOVDQU (R8)(DI*1), Y8
-	VMOVDQU 32(R8)(DI*1), Y9
-	VMOVDQU (R8)(DI*2), Y10
-	VMOVDQU 32(R8)(DI*2), Y11
+	MOVQ    start+40(FP), SI
+	MOVQ    c+48(FP), DI
+	MOVQ    cTile+56(FP), R8
+	LEAQ    (DI)(R8*2), R9
+	ADDQ    R8, R9
+	TESTQ   SI, SI
+	JNE     start
+	VMOVDQU (DI), Y0
+	VMOVDQU 32(DI), Y1
+	VMOVDQU (DI)(R8*1), Y2
+	VMOVDQU 32(DI)(R8*1), Y3
+	VMOVDQU (DI)(R8*2), Y4
+	VMOVDQU 32(DI)(R8*2), Y5
+	VMOVDQU (R9), Y6
+	VMOVDQU 32(R9), Y7
+	VMOVDQU (R9)(R8*1), Y8
+	VMOVDQU 32(R9)(R8*1), Y9
+	VMOVDQU (R9)(R8*2), Y10
+	VMOVDQU 32(R9)(R8*2), Y11
 	JMP     multiply
 
-zero:
-	VPXOR Y0, Y0, Y0
-	VPXOR Y1, Y1, Y1
-	VPXOR Y2, Y2, Y2
-	VPXOR Y3, Y3, Y3
-	VPXOR Y4, Y4, Y4
-	VPXOR Y5, Y5, Y5
-	VPXOR Y6, Y6, Y6
-	VPXOR Y7, Y7, Y7
-	VPXOR Y8, Y8, Y8
-	VPXOR Y9, Y9, Y9
-	VPXOR Y10, Y10, Y10
-	VPXOR Y11, Y11, Y11
+start:
+	VMOVDQU (SI), Y0
+	VMOVDQU Y0, Y2
+	VMOVDQU Y0, Y4
+	VMOVDQU Y0, Y6
+	VMOVDQU Y0, Y8
+	VMOVDQU Y0, Y10
+	VMOVDQU 32(SI), Y1
+	VMOVDQU Y1, Y3
+	VMOVDQU Y1, Y5
+	VMOVDQU Y1, Y7
+	VMOVDQU Y1, Y9
+	VMOVDQU Y1, Y11
 
 multiply:
-	LEAQ (CX)(DX*2), R9
-	ADDQ DX, R9
+	LEAQ (CX)(DX*2), SI
+	ADDQ DX, SI
 
-pair:
+quad:
 	VMOVDQU      (BX), Y12
 	VMOVDQU      32(BX), Y13
 	VPBROADCASTD (CX), Y14
@@ -1104,361 +1505,657 @@ pair:
 	VPADDD       Y15, Y4, Y4
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y5, Y5
-	VPBROADCASTD (R9), Y14
+	VPBROADCASTD (SI), Y14
 	VPMADDWD     Y14, Y12, Y15
 	VPADDD       Y15, Y6, Y6
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y7, Y7
-	VPBROADCASTD (R9)(DX*1), Y14
+	VPBROADCASTD (SI)(DX*1), Y14
 	VPMADDWD     Y14, Y12, Y15
 	VPADDD       Y15, Y8, Y8
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y9, Y9
-	VPBROADCASTD (R9)(DX*2), Y14
+	VPBROADCASTD (SI)(DX*2), Y14
 	VPMADDWD     Y14, Y12, Y15
 	VPADDD       Y15, Y10, Y10
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y11, Y11
 	ADDQ         $0x04, CX
-	ADDQ         $0x04, R9
+	ADDQ         $0x04, SI
 	ADDQ         $0x40, BX
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU      Y0, (SI)
-	VMOVDQU      Y1, 32(SI)
-	VMOVDQU      Y2, (SI)(DI*1)
-	VMOVDQU      Y3, 32(SI)(DI*1)
-	VMOVDQU      Y4, (SI)(DI*2)
-	VMOVDQU      Y5, 32(SI)(DI*2)
-	VMOVDQU      Y6, (R8)
-	VMOVDQU      Y7, 32(R8)
-	VMOVDQU      Y8, (R8)(DI*1)
-	VMOVDQU      Y9, 32(R8)(DI*1)
-	VMOVDQU      Y10, (R8)(DI*2)
-	VMOVDQU      Y11, 32(R8)(DI*2)
+	JNZ          quad
+	VMOVDQU      Y0, (DI)
+	VMOVDQU      Y1, 32(DI)
+	VMOVDQU      Y2, (DI)(R8*1)
+	VMOVDQU      Y3, 32(DI)(R8*1)
+	VMOVDQU      Y4, (DI)(R8*2)
+	VMOVDQU      Y5, 32(DI)(R8*2)
+	VMOVDQU      Y6, (R9)
+	VMOVDQU      Y7, 32(R9)
+	VMOVDQU      Y8, (R9)(R8*1)
+	VMOVDQU      Y9, 32(R9)(R8*1)
+	VMOVDQU      Y10, (R9)(R8*2)
+	VMOVDQU      Y11, 32(R9)(R8*2)
 	VZEROUPPER
 	RET
 
-// func intPanelVNNIx6x1(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func wordPanelVNNIx6x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·intPanelVNNIx6x1(SB), $0-57
-	MOVQ      pairs+0(FP), AX
+TEXT ·wordPanelVNNIx6x1(SB), $0-64
+	MOVQ      quads+0(FP), AX
 	MOVQ      a+8(FP), CX
 	MOVQ      aTile+16(FP), DX
 	MOVQ      b+24(FP), BX
 	MOVQ      bBlock+32(FP), SI
-	MOVQ      c+40(FP), SI
-	MOVQ      cTile+48(FP), DI
-	LEAQ      (SI)(DI*2), R8
-	ADDQ      DI, R8
-	CMPB      add+56(FP), $0x00
-	JEQ       zero
-	VMOVDQU32 (SI), Z0
-	VMOVDQU32 (SI)(DI*1), Z1
-	VMOVDQU32 (SI)(DI*2), Z2
-	VMOVDQU32 (R8), Z3
-	VMOVDQU32 (R8)(DI*1), Z4
-	VMOVDQU32 (R8)(DI*2), Z5
-	JMP       multiply
-
-zero:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-
-multiply:
-	LEAQ (CX)(DX*2), R9
-	ADDQ DX, R9
-
-pair:
-	VMOVDQU32    (BX), Z6
-	VPBROADCASTD (CX), Z7
-	VPDPWSSD     Z7, Z6, Z0
-	VPBROADCASTD (CX)(DX*1), Z7
-	VPDPWSSD     Z7, Z6, Z1
-	VPBROADCASTD (CX)(DX*2), Z7
-	VPDPWSSD     Z7, Z6, Z2
-	VPBROADCASTD (R9), Z7
-	VPDPWSSD     Z7, Z6, Z3
-	VPBROADCASTD (R9)(DX*1), Z7
-	VPDPWSSD     Z7, Z6, Z4
-	VPBROADCASTD (R9)(DX*2), Z7
-	VPDPWSSD     Z7, Z6, Z5
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, R9
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          pair
-	VMOVDQU32    Z0, (SI)
-	VMOVDQU32    Z1, (SI)(DI*1)
-	VMOVDQU32    Z2, (SI)(DI*2)
-	VMOVDQU32    Z3, (R8)
-	VMOVDQU32    Z4, (R8)(DI*1)
-	VMOVDQU32    Z5, (R8)(DI*2)
-	VZEROUPPER
-	RET
-
-// func intPanelVNNIx6x2(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·intPanelVNNIx6x2(SB), $0-57
-	MOVQ      pairs+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      c+40(FP), DI
-	MOVQ      cTile+48(FP), R8
+	MOVQ      start+40(FP), SI
+	MOVQ      c+48(FP), DI
+	MOVQ      cTile+56(FP), R8
 	LEAQ      (DI)(R8*2), R9
 	ADDQ      R8, R9
-	CMPB      add+56(FP), $0x00
-	JEQ       zero
+	TESTQ     SI, SI
+	JNE       start
 	VMOVDQU32 (DI), Z0
-	VMOVDQU32 64(DI), Z1
-	VMOVDQU32 (DI)(R8*1), Z2
-	VMOVDQU32 64(DI)(R8*1), Z3
-	VMOVDQU32 (DI)(R8*2), Z4
-	VMOVDQU32 64(DI)(R8*2), Z5
-	VMOVDQU32 (R9), Z6
-	VMOVDQU32 64(R9), Z7
-	VMOVDQU32 (R9)(R8*1), Z8
-	VMOVDQU32 64(R9)(R8*1), Z9
-	VMOVDQU32 (R9)(R8*2), Z10
-	VMOVDQU32 64(R9)(R8*2), Z11
+	VMOVDQU32 (DI)(R8*1), Z1
+	VMOVDQU32 (DI)(R8*2), Z2
+	VMOVDQU32 (R9), Z3
+	VMOVDQU32 (R9)(R8*1), Z4
+	VMOVDQU32 (R9)(R8*2), Z5
 	JMP       multiply
 
-zero:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
+start:
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, Z1
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 Z0, Z3
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z5
 
 multiply:
-	LEAQ (CX)(DX*2), R10
-	ADDQ DX, R10
+	LEAQ (CX)(DX*2), SI
+	ADDQ DX, SI
 
-pair:
+quad:
+	VMOVDQU32    (BX), Z6
+	VPBROADCASTD (CX), Z7
+	VPDPWSSD     Z6, Z7, Z0
+	VPBROADCASTD (CX)(DX*1), Z7
+	VPDPWSSD     Z6, Z7, Z1
+	VPBROADCASTD (CX)(DX*2), Z7
+	VPDPWSSD     Z6, Z7, Z2
+	VPBROADCASTD (SI), Z7
+	VPDPWSSD     Z6, Z7, Z3
+	VPBROADCASTD (SI)(DX*1), Z7
+	VPDPWSSD     Z6, Z7, Z4
+	VPBROADCASTD (SI)(DX*2), Z7
+	VPDPWSSD     Z6, Z7, Z5
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, SI
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (DI)
+	VMOVDQU32    Z1, (DI)(R8*1)
+	VMOVDQU32    Z2, (DI)(R8*2)
+	VMOVDQU32    Z3, (R9)
+	VMOVDQU32    Z4, (R9)(R8*1)
+	VMOVDQU32    Z5, (R9)(R8*2)
+	VZEROUPPER
+	RET
+
+// func bytePanelVNNIx6x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·bytePanelVNNIx6x1(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), SI
+	MOVQ      c+48(FP), DI
+	MOVQ      cTile+56(FP), R8
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
+	JNE       start
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (DI)(R8*1), Z1
+	VMOVDQU32 (DI)(R8*2), Z2
+	VMOVDQU32 (R9), Z3
+	VMOVDQU32 (R9)(R8*1), Z4
+	VMOVDQU32 (R9)(R8*2), Z5
+	JMP       multiply
+
+start:
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, Z1
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 Z0, Z3
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z5
+
+multiply:
+	LEAQ (CX)(DX*2), SI
+	ADDQ DX, SI
+
+quad:
+	VMOVDQU32    (BX), Z6
+	VPBROADCASTD (CX), Z7
+	VPDPBUSD     Z6, Z7, Z0
+	VPBROADCASTD (CX)(DX*1), Z7
+	VPDPBUSD     Z6, Z7, Z1
+	VPBROADCASTD (CX)(DX*2), Z7
+	VPDPBUSD     Z6, Z7, Z2
+	VPBROADCASTD (SI), Z7
+	VPDPBUSD     Z6, Z7, Z3
+	VPBROADCASTD (SI)(DX*1), Z7
+	VPDPBUSD     Z6, Z7, Z4
+	VPBROADCASTD (SI)(DX*2), Z7
+	VPDPBUSD     Z6, Z7, Z5
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, SI
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (DI)
+	VMOVDQU32    Z1, (DI)(R8*1)
+	VMOVDQU32    Z2, (DI)(R8*2)
+	VMOVDQU32    Z3, (R9)
+	VMOVDQU32    Z4, (R9)(R8*1)
+	VMOVDQU32    Z5, (R9)(R8*2)
+	VZEROUPPER
+	RET
+
+// func wordPanelVNNIx6x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·wordPanelVNNIx6x2(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	LEAQ      (R8)(R9*2), R10
+	ADDQ      R9, R10
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 (R8)(R9*1), Z2
+	VMOVDQU32 64(R8)(R9*1), Z3
+	VMOVDQU32 (R8)(R9*2), Z4
+	VMOVDQU32 64(R8)(R9*2), Z5
+	VMOVDQU32 (R10), Z6
+	VMOVDQU32 64(R10), Z7
+	VMOVDQU32 (R10)(R9*1), Z8
+	VMOVDQU32 64(R10)(R9*1), Z9
+	VMOVDQU32 (R10)(R9*2), Z10
+	VMOVDQU32 64(R10)(R9*2), Z11
+	JMP       multiply
+
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z6
+	VMOVDQU32 Z0, Z8
+	VMOVDQU32 Z0, Z10
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z3
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 Z1, Z7
+	VMOVDQU32 Z1, Z9
+	VMOVDQU32 Z1, Z11
+
+multiply:
+	LEAQ (CX)(DX*2), DI
+	ADDQ DX, DI
+
+quad:
 	VMOVDQU32    (BX), Z12
 	VMOVDQU32    (BX)(SI*1), Z13
 	VPBROADCASTD (CX), Z14
-	VPDPWSSD     Z14, Z12, Z0
-	VPDPWSSD     Z14, Z13, Z1
+	VPDPWSSD     Z12, Z14, Z0
+	VPDPWSSD     Z13, Z14, Z1
 	VPBROADCASTD (CX)(DX*1), Z14
-	VPDPWSSD     Z14, Z12, Z2
-	VPDPWSSD     Z14, Z13, Z3
+	VPDPWSSD     Z12, Z14, Z2
+	VPDPWSSD     Z13, Z14, Z3
 	VPBROADCASTD (CX)(DX*2), Z14
-	VPDPWSSD     Z14, Z12, Z4
-	VPDPWSSD     Z14, Z13, Z5
-	VPBROADCASTD (R10), Z14
-	VPDPWSSD     Z14, Z12, Z6
-	VPDPWSSD     Z14, Z13, Z7
-	VPBROADCASTD (R10)(DX*1), Z14
-	VPDPWSSD     Z14, Z12, Z8
-	VPDPWSSD     Z14, Z13, Z9
-	VPBROADCASTD (R10)(DX*2), Z14
-	VPDPWSSD     Z14, Z12, Z10
-	VPDPWSSD     Z14, Z13, Z11
+	VPDPWSSD     Z12, Z14, Z4
+	VPDPWSSD     Z13, Z14, Z5
+	VPBROADCASTD (DI), Z14
+	VPDPWSSD     Z12, Z14, Z6
+	VPDPWSSD     Z13, Z14, Z7
+	VPBROADCASTD (DI)(DX*1), Z14
+	VPDPWSSD     Z12, Z14, Z8
+	VPDPWSSD     Z13, Z14, Z9
+	VPBROADCASTD (DI)(DX*2), Z14
+	VPDPWSSD     Z12, Z14, Z10
+	VPDPWSSD     Z13, Z14, Z11
 	ADDQ         $0x04, CX
-	ADDQ         $0x04, R10
+	ADDQ         $0x04, DI
 	ADDQ         $0x40, BX
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, 64(DI)
-	VMOVDQU32    Z2, (DI)(R8*1)
-	VMOVDQU32    Z3, 64(DI)(R8*1)
-	VMOVDQU32    Z4, (DI)(R8*2)
-	VMOVDQU32    Z5, 64(DI)(R8*2)
-	VMOVDQU32    Z6, (R9)
-	VMOVDQU32    Z7, 64(R9)
-	VMOVDQU32    Z8, (R9)(R8*1)
-	VMOVDQU32    Z9, 64(R9)(R8*1)
-	VMOVDQU32    Z10, (R9)(R8*2)
-	VMOVDQU32    Z11, 64(R9)(R8*2)
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, (R8)(R9*1)
+	VMOVDQU32    Z3, 64(R8)(R9*1)
+	VMOVDQU32    Z4, (R8)(R9*2)
+	VMOVDQU32    Z5, 64(R8)(R9*2)
+	VMOVDQU32    Z6, (R10)
+	VMOVDQU32    Z7, 64(R10)
+	VMOVDQU32    Z8, (R10)(R9*1)
+	VMOVDQU32    Z9, 64(R10)(R9*1)
+	VMOVDQU32    Z10, (R10)(R9*2)
+	VMOVDQU32    Z11, 64(R10)(R9*2)
 	VZEROUPPER
 	RET
 
-// func intPanelVNNIx6x4(pairs int, a *int16, aTile int, b *int16, bBlock int, c *int32, cTile int, add bool)
+// func bytePanelVNNIx6x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·intPanelVNNIx6x4(SB), $0-57
-	MOVQ      pairs+0(FP), AX
+TEXT ·bytePanelVNNIx6x2(SB), $0-64
+	MOVQ      quads+0(FP), AX
 	MOVQ      a+8(FP), CX
 	MOVQ      aTile+16(FP), DX
 	MOVQ      b+24(FP), BX
 	MOVQ      bBlock+32(FP), SI
-	MOVQ      c+40(FP), DI
-	MOVQ      cTile+48(FP), R8
-	LEAQ      (DI)(R8*2), R9
-	ADDQ      R8, R9
-	CMPB      add+56(FP), $0x00
-	JEQ       zero
-	VMOVDQU32 (DI), Z0
-	VMOVDQU32 64(DI), Z1
-	VMOVDQU32 128(DI), Z2
-	VMOVDQU32 192(DI), Z3
-	VMOVDQU32 (DI)(R8*1), Z4
-	VMOVDQU32 64(DI)(R8*1), Z5
-	VMOVDQU32 128(DI)(R8*1), Z6
-	VMOVDQU32 192(DI)(R8*1), Z7
-	VMOVDQU32 (DI)(R8*2), Z8
-	VMOVDQU32 64(DI)(R8*2), Z9
-	VMOVDQU32 128(DI)(R8*2), Z10
-	VMOVDQU32 192(DI)(R8*2), Z11
-	VMOVDQU32 (R9), Z12
-	VMOVDQU32 64(R9), Z13
-	VMOVDQU32 128(R9), Z14
-	VMOVDQU32 192(R9), Z15
-	VMOVDQU32 (R9)(R8*1), Z16
-	VMOVDQU32 64(R9)(R8*1), Z17
-	VMOVDQU32 128(R9)(R8*1), Z18
-	VMOVDQU32 192(R9)(R8*1), Z19
-	VMOVDQU32 (R9)(R8*2), Z20
-	VMOVDQU32 64(R9)(R8*2), Z21
-	VMOVDQU32 128(R9)(R8*2), Z22
-	VMOVDQU32 192(R9)(R8*2), Z23
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	LEAQ      (R8)(R9*2), R10
+	ADDQ      R9, R10
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 (R8)(R9*1), Z2
+	VMOVDQU32 64(R8)(R9*1), Z3
+	VMOVDQU32 (R8)(R9*2), Z4
+	VMOVDQU32 64(R8)(R9*2), Z5
+	VMOVDQU32 (R10), Z6
+	VMOVDQU32 64(R10), Z7
+	VMOVDQU32 (R10)(R9*1), Z8
+	VMOVDQU32 64(R10)(R9*1), Z9
+	VMOVDQU32 (R10)(R9*2), Z10
+	VMOVDQU32 64(R10)(R9*2), Z11
 	JMP       multiply
 
-zero:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z6
+	VMOVDQU32 Z0, Z8
+	VMOVDQU32 Z0, Z10
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z3
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 Z1, Z7
+	VMOVDQU32 Z1, Z9
+	VMOVDQU32 Z1, Z11
 
 multiply:
-	LEAQ (CX)(DX*2), R10
-	ADDQ DX, R10
+	LEAQ (CX)(DX*2), DI
+	ADDQ DX, DI
+
+quad:
+	VMOVDQU32    (BX), Z12
+	VMOVDQU32    (BX)(SI*1), Z13
+	VPBROADCASTD (CX), Z14
+	VPDPBUSD     Z12, Z14, Z0
+	VPDPBUSD     Z13, Z14, Z1
+	VPBROADCASTD (CX)(DX*1), Z14
+	VPDPBUSD     Z12, Z14, Z2
+	VPDPBUSD     Z13, Z14, Z3
+	VPBROADCASTD (CX)(DX*2), Z14
+	VPDPBUSD     Z12, Z14, Z4
+	VPDPBUSD     Z13, Z14, Z5
+	VPBROADCASTD (DI), Z14
+	VPDPBUSD     Z12, Z14, Z6
+	VPDPBUSD     Z13, Z14, Z7
+	VPBROADCASTD (DI)(DX*1), Z14
+	VPDPBUSD     Z12, Z14, Z8
+	VPDPBUSD     Z13, Z14, Z9
+	VPBROADCASTD (DI)(DX*2), Z14
+	VPDPBUSD     Z12, Z14, Z10
+	VPDPBUSD     Z13, Z14, Z11
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DI
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, (R8)(R9*1)
+	VMOVDQU32    Z3, 64(R8)(R9*1)
+	VMOVDQU32    Z4, (R8)(R9*2)
+	VMOVDQU32    Z5, 64(R8)(R9*2)
+	VMOVDQU32    Z6, (R10)
+	VMOVDQU32    Z7, 64(R10)
+	VMOVDQU32    Z8, (R10)(R9*1)
+	VMOVDQU32    Z9, 64(R10)(R9*1)
+	VMOVDQU32    Z10, (R10)(R9*2)
+	VMOVDQU32    Z11, 64(R10)(R9*2)
+	VZEROUPPER
+	RET
+
+// func wordPanelVNNIx6x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·wordPanelVNNIx6x4(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	LEAQ      (R8)(R9*2), R10
+	ADDQ      R9, R10
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 128(R8), Z2
+	VMOVDQU32 192(R8), Z3
+	VMOVDQU32 (R8)(R9*1), Z4
+	VMOVDQU32 64(R8)(R9*1), Z5
+	VMOVDQU32 128(R8)(R9*1), Z6
+	VMOVDQU32 192(R8)(R9*1), Z7
+	VMOVDQU32 (R8)(R9*2), Z8
+	VMOVDQU32 64(R8)(R9*2), Z9
+	VMOVDQU32 128(R8)(R9*2), Z10
+	VMOVDQU32 192(R8)(R9*2), Z11
+	VMOVDQU32 (R10), Z12
+	VMOVDQU32 64(R10), Z13
+	VMOVDQU32 128(R10), Z14
+	VMOVDQU32 192(R10), Z15
+	VMOVDQU32 (R10)(R9*1), Z16
+	VMOVDQU32 64(R10)(R9*1), Z17
+	VMOVDQU32 128(R10)(R9*1), Z18
+	VMOVDQU32 192(R10)(R9*1), Z19
+	VMOVDQU32 (R10)(R9*2), Z20
+	VMOVDQU32 64(R10)(R9*2), Z21
+	VMOVDQU32 128(R10)(R9*2), Z22
+	VMOVDQU32 192(R10)(R9*2), Z23
+	JMP       multiply
+
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z8
+	VMOVDQU32 Z0, Z12
+	VMOVDQU32 Z0, Z16
+	VMOVDQU32 Z0, Z20
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 Z1, Z9
+	VMOVDQU32 Z1, Z13
+	VMOVDQU32 Z1, Z17
+	VMOVDQU32 Z1, Z21
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 Z2, Z6
+	VMOVDQU32 Z2, Z10
+	VMOVDQU32 Z2, Z14
+	VMOVDQU32 Z2, Z18
+	VMOVDQU32 Z2, Z22
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 Z3, Z7
+	VMOVDQU32 Z3, Z11
+	VMOVDQU32 Z3, Z15
+	VMOVDQU32 Z3, Z19
+	VMOVDQU32 Z3, Z23
+
+multiply:
+	LEAQ (CX)(DX*2), DI
+	ADDQ DX, DI
 	LEAQ (BX)(SI*2), R11
 	ADDQ SI, R11
 
-pair:
+quad:
 	VMOVDQU32    (BX), Z24
 	VMOVDQU32    (BX)(SI*1), Z25
 	VMOVDQU32    (BX)(SI*2), Z26
 	VMOVDQU32    (R11), Z27
 	VPBROADCASTD (CX), Z28
-	VPDPWSSD     Z28, Z24, Z0
-	VPDPWSSD     Z28, Z25, Z1
-	VPDPWSSD     Z28, Z26, Z2
-	VPDPWSSD     Z28, Z27, Z3
+	VPDPWSSD     Z24, Z28, Z0
+	VPDPWSSD     Z25, Z28, Z1
+	VPDPWSSD     Z26, Z28, Z2
+	VPDPWSSD     Z27, Z28, Z3
 	VPBROADCASTD (CX)(DX*1), Z28
-	VPDPWSSD     Z28, Z24, Z4
-	VPDPWSSD     Z28, Z25, Z5
-	VPDPWSSD     Z28, Z26, Z6
-	VPDPWSSD     Z28, Z27, Z7
+	VPDPWSSD     Z24, Z28, Z4
+	VPDPWSSD     Z25, Z28, Z5
+	VPDPWSSD     Z26, Z28, Z6
+	VPDPWSSD     Z27, Z28, Z7
 	VPBROADCASTD (CX)(DX*2), Z28
-	VPDPWSSD     Z28, Z24, Z8
-	VPDPWSSD     Z28, Z25, Z9
-	VPDPWSSD     Z28, Z26, Z10
-	VPDPWSSD     Z28, Z27, Z11
-	VPBROADCASTD (R10), Z28
-	VPDPWSSD     Z28, Z24, Z12
-	VPDPWSSD     Z28, Z25, Z13
-	VPDPWSSD     Z28, Z26, Z14
-	VPDPWSSD     Z28, Z27, Z15
-	VPBROADCASTD (R10)(DX*1), Z28
-	VPDPWSSD     Z28, Z24, Z16
-	VPDPWSSD     Z28, Z25, Z17
-	VPDPWSSD     Z28, Z26, Z18
-	VPDPWSSD     Z28, Z27, Z19
-	VPBROADCASTD (R10)(DX*2), Z28
-	VPDPWSSD     Z28, Z24, Z20
-	VPDPWSSD     Z28, Z25, Z21
-	VPDPWSSD     Z28, Z26, Z22
-	VPDPWSSD     Z28, Z27, Z23
+	VPDPWSSD     Z24, Z28, Z8
+	VPDPWSSD     Z25, Z28, Z9
+	VPDPWSSD     Z26, Z28, Z10
+	VPDPWSSD     Z27, Z28, Z11
+	VPBROADCASTD (DI), Z28
+	VPDPWSSD     Z24, Z28, Z12
+	VPDPWSSD     Z25, Z28, Z13
+	VPDPWSSD     Z26, Z28, Z14
+	VPDPWSSD     Z27, Z28, Z15
+	VPBROADCASTD (DI)(DX*1), Z28
+	VPDPWSSD     Z24, Z28, Z16
+	VPDPWSSD     Z25, Z28, Z17
+	VPDPWSSD     Z26, Z28, Z18
+	VPDPWSSD     Z27, Z28, Z19
+	VPBROADCASTD (DI)(DX*2), Z28
+	VPDPWSSD     Z24, Z28, Z20
+	VPDPWSSD     Z25, Z28, Z21
+	VPDPWSSD     Z26, Z28, Z22
+	VPDPWSSD     Z27, Z28, Z23
 	ADDQ         $0x04, CX
-	ADDQ         $0x04, R10
+	ADDQ         $0x04, DI
 	ADDQ         $0x40, BX
 	ADDQ         $0x40, R11
 	DECQ         AX
-	JNZ          pair
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, 64(DI)
-	VMOVDQU32    Z2, 128(DI)
-	VMOVDQU32    Z3, 192(DI)
-	VMOVDQU32    Z4, (DI)(R8*1)
-	VMOVDQU32    Z5, 64(DI)(R8*1)
-	VMOVDQU32    Z6, 128(DI)(R8*1)
-	VMOVDQU32    Z7, 192(DI)(R8*1)
-	VMOVDQU32    Z8, (DI)(R8*2)
-	VMOVDQU32    Z9, 64(DI)(R8*2)
-	VMOVDQU32    Z10, 128(DI)(R8*2)
-	VMOVDQU32    Z11, 192(DI)(R8*2)
-	VMOVDQU32    Z12, (R9)
-	VMOVDQU32    Z13, 64(R9)
-	VMOVDQU32    Z14, 128(R9)
-	VMOVDQU32    Z15, 192(R9)
-	VMOVDQU32    Z16, (R9)(R8*1)
-	VMOVDQU32    Z17, 64(R9)(R8*1)
-	VMOVDQU32    Z18, 128(R9)(R8*1)
-	VMOVDQU32    Z19, 192(R9)(R8*1)
-	VMOVDQU32    Z20, (R9)(R8*2)
-	VMOVDQU32    Z21, 64(R9)(R8*2)
-	VMOVDQU32    Z22, 128(R9)(R8*2)
-	VMOVDQU32    Z23, 192(R9)(R8*2)
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, 128(R8)
+	VMOVDQU32    Z3, 192(R8)
+	VMOVDQU32    Z4, (R8)(R9*1)
+	VMOVDQU32    Z5, 64(R8)(R9*1)
+	VMOVDQU32    Z6, 128(R8)(R9*1)
+	VMOVDQU32    Z7, 192(R8)(R9*1)
+	VMOVDQU32    Z8, (R8)(R9*2)
+	VMOVDQU32    Z9, 64(R8)(R9*2)
+	VMOVDQU32    Z10, 128(R8)(R9*2)
+	VMOVDQU32    Z11, 192(R8)(R9*2)
+	VMOVDQU32    Z12, (R10)
+	VMOVDQU32    Z13, 64(R10)
+	VMOVDQU32    Z14, 128(R10)
+	VMOVDQU32    Z15, 192(R10)
+	VMOVDQU32    Z16, (R10)(R9*1)
+	VMOVDQU32    Z17, 64(R10)(R9*1)
+	VMOVDQU32    Z18, 128(R10)(R9*1)
+	VMOVDQU32    Z19, 192(R10)(R9*1)
+	VMOVDQU32    Z20, (R10)(R9*2)
+	VMOVDQU32    Z21, 64(R10)(R9*2)
+	VMOVDQU32    Z22, 128(R10)(R9*2)
+	VMOVDQU32    Z23, 192(R10)(R9*2)
 	VZEROUPPER
 	RET
 
-// func intOutputAVX2(tiles int, src *int32, tile int, point int, scale *float32, bias *float32, biasRow int, biasPixel int, lo float32, dst *float32, row int)
+// func bytePanelVNNIx6x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·bytePanelVNNIx6x4(SB), $0-64
+	MOVQ      quads+0(FP), AX
+	MOVQ      a+8(FP), CX
+	MOVQ      aTile+16(FP), DX
+	MOVQ      b+24(FP), BX
+	MOVQ      bBlock+32(FP), SI
+	MOVQ      start+40(FP), DI
+	MOVQ      c+48(FP), R8
+	MOVQ      cTile+56(FP), R9
+	LEAQ      (R8)(R9*2), R10
+	ADDQ      R9, R10
+	TESTQ     DI, DI
+	JNE       start
+	VMOVDQU32 (R8), Z0
+	VMOVDQU32 64(R8), Z1
+	VMOVDQU32 128(R8), Z2
+	VMOVDQU32 192(R8), Z3
+	VMOVDQU32 (R8)(R9*1), Z4
+	VMOVDQU32 64(R8)(R9*1), Z5
+	VMOVDQU32 128(R8)(R9*1), Z6
+	VMOVDQU32 192(R8)(R9*1), Z7
+	VMOVDQU32 (R8)(R9*2), Z8
+	VMOVDQU32 64(R8)(R9*2), Z9
+	VMOVDQU32 128(R8)(R9*2), Z10
+	VMOVDQU32 192(R8)(R9*2), Z11
+	VMOVDQU32 (R10), Z12
+	VMOVDQU32 64(R10), Z13
+	VMOVDQU32 128(R10), Z14
+	VMOVDQU32 192(R10), Z15
+	VMOVDQU32 (R10)(R9*1), Z16
+	VMOVDQU32 64(R10)(R9*1), Z17
+	VMOVDQU32 128(R10)(R9*1), Z18
+	VMOVDQU32 192(R10)(R9*1), Z19
+	VMOVDQU32 (R10)(R9*2), Z20
+	VMOVDQU32 64(R10)(R9*2), Z21
+	VMOVDQU32 128(R10)(R9*2), Z22
+	VMOVDQU32 192(R10)(R9*2), Z23
+	JMP       multiply
+
+start:
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 Z0, Z8
+	VMOVDQU32 Z0, Z12
+	VMOVDQU32 Z0, Z16
+	VMOVDQU32 Z0, Z20
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 Z1, Z9
+	VMOVDQU32 Z1, Z13
+	VMOVDQU32 Z1, Z17
+	VMOVDQU32 Z1, Z21
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 Z2, Z6
+	VMOVDQU32 Z2, Z10
+	VMOVDQU32 Z2, Z14
+	VMOVDQU32 Z2, Z18
+	VMOVDQU32 Z2, Z22
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 Z3, Z7
+	VMOVDQU32 Z3, Z11
+	VMOVDQU32 Z3, Z15
+	VMOVDQU32 Z3, Z19
+	VMOVDQU32 Z3, Z23
+
+multiply:
+	LEAQ (CX)(DX*2), DI
+	ADDQ DX, DI
+	LEAQ (BX)(SI*2), R11
+	ADDQ SI, R11
+
+quad:
+	VMOVDQU32    (BX), Z24
+	VMOVDQU32    (BX)(SI*1), Z25
+	VMOVDQU32    (BX)(SI*2), Z26
+	VMOVDQU32    (R11), Z27
+	VPBROADCASTD (CX), Z28
+	VPDPBUSD     Z24, Z28, Z0
+	VPDPBUSD     Z25, Z28, Z1
+	VPDPBUSD     Z26, Z28, Z2
+	VPDPBUSD     Z27, Z28, Z3
+	VPBROADCASTD (CX)(DX*1), Z28
+	VPDPBUSD     Z24, Z28, Z4
+	VPDPBUSD     Z25, Z28, Z5
+	VPDPBUSD     Z26, Z28, Z6
+	VPDPBUSD     Z27, Z28, Z7
+	VPBROADCASTD (CX)(DX*2), Z28
+	VPDPBUSD     Z24, Z28, Z8
+	VPDPBUSD     Z25, Z28, Z9
+	VPDPBUSD     Z26, Z28, Z10
+	VPDPBUSD     Z27, Z28, Z11
+	VPBROADCASTD (DI), Z28
+	VPDPBUSD     Z24, Z28, Z12
+	VPDPBUSD     Z25, Z28, Z13
+	VPDPBUSD     Z26, Z28, Z14
+	VPDPBUSD     Z27, Z28, Z15
+	VPBROADCASTD (DI)(DX*1), Z28
+	VPDPBUSD     Z24, Z28, Z16
+	VPDPBUSD     Z25, Z28, Z17
+	VPDPBUSD     Z26, Z28, Z18
+	VPDPBUSD     Z27, Z28, Z19
+	VPBROADCASTD (DI)(DX*2), Z28
+	VPDPBUSD     Z24, Z28, Z20
+	VPDPBUSD     Z25, Z28, Z21
+	VPDPBUSD     Z26, Z28, Z22
+	VPDPBUSD     Z27, Z28, Z23
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DI
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, R11
+	DECQ         AX
+	JNZ          quad
+	VMOVDQU32    Z0, (R8)
+	VMOVDQU32    Z1, 64(R8)
+	VMOVDQU32    Z2, 128(R8)
+	VMOVDQU32    Z3, 192(R8)
+	VMOVDQU32    Z4, (R8)(R9*1)
+	VMOVDQU32    Z5, 64(R8)(R9*1)
+	VMOVDQU32    Z6, 128(R8)(R9*1)
+	VMOVDQU32    Z7, 192(R8)(R9*1)
+	VMOVDQU32    Z8, (R8)(R9*2)
+	VMOVDQU32    Z9, 64(R8)(R9*2)
+	VMOVDQU32    Z10, 128(R8)(R9*2)
+	VMOVDQU32    Z11, 192(R8)(R9*2)
+	VMOVDQU32    Z12, (R10)
+	VMOVDQU32    Z13, 64(R10)
+	VMOVDQU32    Z14, 128(R10)
+	VMOVDQU32    Z15, 192(R10)
+	VMOVDQU32    Z16, (R10)(R9*1)
+	VMOVDQU32    Z17, 64(R10)(R9*1)
+	VMOVDQU32    Z18, 128(R10)(R9*1)
+	VMOVDQU32    Z19, 192(R10)(R9*1)
+	VMOVDQU32    Z20, (R10)(R9*2)
+	VMOVDQU32    Z21, 64(R10)(R9*2)
+	VMOVDQU32    Z22, 128(R10)(R9*2)
+	VMOVDQU32    Z23, 192(R10)(R9*2)
+	VZEROUPPER
+	RET
+
+// func wordOutputAVX2(tiles int, src *int32, tile int, point int, scale *float32, bias *float32, lo float32, dst *float32, row int)
 // Requires: AVX, FMA3
-TEXT ·intOutputAVX2(SB), $768-88
+TEXT ·wordOutputAVX2(SB), $768-72
 	MOVQ    tiles+0(FP), AX
 	MOVQ    src+8(FP), CX
 	MOVQ    tile+16(FP), DX
 	MOVQ    point+24(FP), BX
-	MOVQ    dst+72(FP), SI
-	MOVQ    scale+32(FP), DI
-	LEAQ    (BX)(BX*2), R8
-	ADDQ    R8, R8
+	MOVQ    bias+40(FP), SI
+	MOVQ    dst+56(FP), DI
+	MOVQ    scale+32(FP), R8
+	LEAQ    (BX)(BX*2), R9
+	ADDQ    R9, R9
 	VMOVUPS intTwo<>+0(SB), Y13
 	VMOVUPS intFour<>+0(SB), Y14
 	VMOVUPS intEight<>+0(SB), Y15
 
 tile:
-	MOVQ         CX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    (R9), Y0
-	VMULPS       (DI), Y0, Y0
-	VCVTDQ2PS    (R9)(R8*1), Y1
-	VMULPS       384(DI), Y1, Y1
-	VCVTDQ2PS    (R9)(R8*2), Y2
-	VMULPS       768(DI), Y2, Y2
-	VCVTDQ2PS    (R10), Y3
-	VMULPS       1152(DI), Y3, Y3
-	VCVTDQ2PS    (R10)(R8*1), Y4
-	VMULPS       1536(DI), Y4, Y4
-	VCVTDQ2PS    (R10)(R8*2), Y5
-	VMULPS       1920(DI), Y5, Y5
+	MOVQ         CX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    (R10), Y0
+	VMULPS       (R8), Y0, Y0
+	VCVTDQ2PS    (R10)(R9*1), Y1
+	VMULPS       384(R8), Y1, Y1
+	VCVTDQ2PS    (R10)(R9*2), Y2
+	VMULPS       768(R8), Y2, Y2
+	VCVTDQ2PS    (R11), Y3
+	VMULPS       1152(R8), Y3, Y3
+	VCVTDQ2PS    (R11)(R9*1), Y4
+	VMULPS       1536(R8), Y4, Y4
+	VCVTDQ2PS    (R11)(R9*2), Y5
+	VMULPS       1920(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1474,21 +2171,21 @@ tile:
 	VMOVUPS      Y1, 192(SP)
 	VMOVUPS      Y6, 384(SP)
 	VMOVUPS      Y7, 576(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    (R9), Y0
-	VMULPS       64(DI), Y0, Y0
-	VCVTDQ2PS    (R9)(R8*1), Y1
-	VMULPS       448(DI), Y1, Y1
-	VCVTDQ2PS    (R9)(R8*2), Y2
-	VMULPS       832(DI), Y2, Y2
-	VCVTDQ2PS    (R10), Y3
-	VMULPS       1216(DI), Y3, Y3
-	VCVTDQ2PS    (R10)(R8*1), Y4
-	VMULPS       1600(DI), Y4, Y4
-	VCVTDQ2PS    (R10)(R8*2), Y5
-	VMULPS       1984(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    (R10), Y0
+	VMULPS       64(R8), Y0, Y0
+	VCVTDQ2PS    (R10)(R9*1), Y1
+	VMULPS       448(R8), Y1, Y1
+	VCVTDQ2PS    (R10)(R9*2), Y2
+	VMULPS       832(R8), Y2, Y2
+	VCVTDQ2PS    (R11), Y3
+	VMULPS       1216(R8), Y3, Y3
+	VCVTDQ2PS    (R11)(R9*1), Y4
+	VMULPS       1600(R8), Y4, Y4
+	VCVTDQ2PS    (R11)(R9*2), Y5
+	VMULPS       1984(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1504,21 +2201,21 @@ tile:
 	VMOVUPS      Y1, 224(SP)
 	VMOVUPS      Y6, 416(SP)
 	VMOVUPS      Y7, 608(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    (R9), Y0
-	VMULPS       128(DI), Y0, Y0
-	VCVTDQ2PS    (R9)(R8*1), Y1
-	VMULPS       512(DI), Y1, Y1
-	VCVTDQ2PS    (R9)(R8*2), Y2
-	VMULPS       896(DI), Y2, Y2
-	VCVTDQ2PS    (R10), Y3
-	VMULPS       1280(DI), Y3, Y3
-	VCVTDQ2PS    (R10)(R8*1), Y4
-	VMULPS       1664(DI), Y4, Y4
-	VCVTDQ2PS    (R10)(R8*2), Y5
-	VMULPS       2048(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    (R10), Y0
+	VMULPS       128(R8), Y0, Y0
+	VCVTDQ2PS    (R10)(R9*1), Y1
+	VMULPS       512(R8), Y1, Y1
+	VCVTDQ2PS    (R10)(R9*2), Y2
+	VMULPS       896(R8), Y2, Y2
+	VCVTDQ2PS    (R11), Y3
+	VMULPS       1280(R8), Y3, Y3
+	VCVTDQ2PS    (R11)(R9*1), Y4
+	VMULPS       1664(R8), Y4, Y4
+	VCVTDQ2PS    (R11)(R9*2), Y5
+	VMULPS       2048(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1534,21 +2231,21 @@ tile:
 	VMOVUPS      Y1, 256(SP)
 	VMOVUPS      Y6, 448(SP)
 	VMOVUPS      Y7, 640(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    (R9), Y0
-	VMULPS       192(DI), Y0, Y0
-	VCVTDQ2PS    (R9)(R8*1), Y1
-	VMULPS       576(DI), Y1, Y1
-	VCVTDQ2PS    (R9)(R8*2), Y2
-	VMULPS       960(DI), Y2, Y2
-	VCVTDQ2PS    (R10), Y3
-	VMULPS       1344(DI), Y3, Y3
-	VCVTDQ2PS    (R10)(R8*1), Y4
-	VMULPS       1728(DI), Y4, Y4
-	VCVTDQ2PS    (R10)(R8*2), Y5
-	VMULPS       2112(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    (R10), Y0
+	VMULPS       192(R8), Y0, Y0
+	VCVTDQ2PS    (R10)(R9*1), Y1
+	VMULPS       576(R8), Y1, Y1
+	VCVTDQ2PS    (R10)(R9*2), Y2
+	VMULPS       960(R8), Y2, Y2
+	VCVTDQ2PS    (R11), Y3
+	VMULPS       1344(R8), Y3, Y3
+	VCVTDQ2PS    (R11)(R9*1), Y4
+	VMULPS       1728(R8), Y4, Y4
+	VCVTDQ2PS    (R11)(R9*2), Y5
+	VMULPS       2112(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1564,21 +2261,21 @@ tile:
 	VMOVUPS      Y1, 288(SP)
 	VMOVUPS      Y6, 480(SP)
 	VMOVUPS      Y7, 672(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    (R9), Y0
-	VMULPS       256(DI), Y0, Y0
-	VCVTDQ2PS    (R9)(R8*1), Y1
-	VMULPS       640(DI), Y1, Y1
-	VCVTDQ2PS    (R9)(R8*2), Y2
-	VMULPS       1024(DI), Y2, Y2
-	VCVTDQ2PS    (R10), Y3
-	VMULPS       1408(DI), Y3, Y3
-	VCVTDQ2PS    (R10)(R8*1), Y4
-	VMULPS       1792(DI), Y4, Y4
-	VCVTDQ2PS    (R10)(R8*2), Y5
-	VMULPS       2176(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    (R10), Y0
+	VMULPS       256(R8), Y0, Y0
+	VCVTDQ2PS    (R10)(R9*1), Y1
+	VMULPS       640(R8), Y1, Y1
+	VCVTDQ2PS    (R10)(R9*2), Y2
+	VMULPS       1024(R8), Y2, Y2
+	VCVTDQ2PS    (R11), Y3
+	VMULPS       1408(R8), Y3, Y3
+	VCVTDQ2PS    (R11)(R9*1), Y4
+	VMULPS       1792(R8), Y4, Y4
+	VCVTDQ2PS    (R11)(R9*2), Y5
+	VMULPS       2176(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1594,21 +2291,21 @@ tile:
 	VMOVUPS      Y1, 320(SP)
 	VMOVUPS      Y6, 512(SP)
 	VMOVUPS      Y7, 704(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    (R9), Y0
-	VMULPS       320(DI), Y0, Y0
-	VCVTDQ2PS    (R9)(R8*1), Y1
-	VMULPS       704(DI), Y1, Y1
-	VCVTDQ2PS    (R9)(R8*2), Y2
-	VMULPS       1088(DI), Y2, Y2
-	VCVTDQ2PS    (R10), Y3
-	VMULPS       1472(DI), Y3, Y3
-	VCVTDQ2PS    (R10)(R8*1), Y4
-	VMULPS       1856(DI), Y4, Y4
-	VCVTDQ2PS    (R10)(R8*2), Y5
-	VMULPS       2240(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    (R10), Y0
+	VMULPS       320(R8), Y0, Y0
+	VCVTDQ2PS    (R10)(R9*1), Y1
+	VMULPS       704(R8), Y1, Y1
+	VCVTDQ2PS    (R10)(R9*2), Y2
+	VMULPS       1088(R8), Y2, Y2
+	VCVTDQ2PS    (R11), Y3
+	VMULPS       1472(R8), Y3, Y3
+	VCVTDQ2PS    (R11)(R9*1), Y4
+	VMULPS       1856(R8), Y4, Y4
+	VCVTDQ2PS    (R11)(R9*2), Y5
+	VMULPS       2240(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1624,20 +2321,15 @@ tile:
 	VMOVUPS      Y1, 352(SP)
 	VMOVUPS      Y6, 544(SP)
 	VMOVUPS      Y7, 736(SP)
-	MOVQ         bias+40(FP), R10
-	MOVQ         row+80(FP), R11
-	MOVQ         biasRow+48(FP), R12
-	MOVQ         biasPixel+56(FP), R13
-	MOVQ         SI, R9
-	VBROADCASTSS lo+64(FP), Y12
+	MOVQ         row+64(FP), R11
+	MOVQ         DI, R10
+	VBROADCASTSS lo+48(FP), Y12
 	VMOVUPS      (SP), Y0
 	VMOVUPS      32(SP), Y1
 	VMOVUPS      64(SP), Y2
 	VMOVUPS      96(SP), Y3
 	VMOVUPS      128(SP), Y4
 	VMOVUPS      160(SP), Y5
-	LEAQ         (R10)(R13*2), R14
-	ADDQ         R13, R14
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1649,28 +2341,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       (R10), Y0, Y0
+	VADDPS       (SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, (R9)
-	VADDPS       (R10)(R13*1), Y1, Y1
+	VMOVUPS      Y0, (R10)
+	VADDPS       64(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 64(R9)
-	VADDPS       (R10)(R13*2), Y6, Y6
+	VMOVUPS      Y1, 64(R10)
+	VADDPS       128(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 128(R9)
-	VADDPS       (R14), Y7, Y7
+	VMOVUPS      Y6, 128(R10)
+	VADDPS       192(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 192(R9)
-	ADDQ         R11, R9
-	ADDQ         R12, R10
+	VMOVUPS      Y7, 192(R10)
+	ADDQ         R11, R10
 	VMOVUPS      192(SP), Y0
 	VMOVUPS      224(SP), Y1
 	VMOVUPS      256(SP), Y2
 	VMOVUPS      288(SP), Y3
 	VMOVUPS      320(SP), Y4
 	VMOVUPS      352(SP), Y5
-	LEAQ         (R10)(R13*2), R14
-	ADDQ         R13, R14
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1682,28 +2371,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       (R10), Y0, Y0
+	VADDPS       256(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, (R9)
-	VADDPS       (R10)(R13*1), Y1, Y1
+	VMOVUPS      Y0, (R10)
+	VADDPS       320(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 64(R9)
-	VADDPS       (R10)(R13*2), Y6, Y6
+	VMOVUPS      Y1, 64(R10)
+	VADDPS       384(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 128(R9)
-	VADDPS       (R14), Y7, Y7
+	VMOVUPS      Y6, 128(R10)
+	VADDPS       448(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 192(R9)
-	ADDQ         R11, R9
-	ADDQ         R12, R10
+	VMOVUPS      Y7, 192(R10)
+	ADDQ         R11, R10
 	VMOVUPS      384(SP), Y0
 	VMOVUPS      416(SP), Y1
 	VMOVUPS      448(SP), Y2
 	VMOVUPS      480(SP), Y3
 	VMOVUPS      512(SP), Y4
 	VMOVUPS      544(SP), Y5
-	LEAQ         (R10)(R13*2), R14
-	ADDQ         R13, R14
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1715,28 +2401,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       (R10), Y0, Y0
+	VADDPS       512(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, (R9)
-	VADDPS       (R10)(R13*1), Y1, Y1
+	VMOVUPS      Y0, (R10)
+	VADDPS       576(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 64(R9)
-	VADDPS       (R10)(R13*2), Y6, Y6
+	VMOVUPS      Y1, 64(R10)
+	VADDPS       640(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 128(R9)
-	VADDPS       (R14), Y7, Y7
+	VMOVUPS      Y6, 128(R10)
+	VADDPS       704(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 192(R9)
-	ADDQ         R11, R9
-	ADDQ         R12, R10
+	VMOVUPS      Y7, 192(R10)
+	ADDQ         R11, R10
 	VMOVUPS      576(SP), Y0
 	VMOVUPS      608(SP), Y1
 	VMOVUPS      640(SP), Y2
 	VMOVUPS      672(SP), Y3
 	VMOVUPS      704(SP), Y4
 	VMOVUPS      736(SP), Y5
-	LEAQ         (R10)(R13*2), R11
-	ADDQ         R13, R11
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1748,33 +2431,33 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       (R10), Y0, Y0
+	VADDPS       768(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, (R9)
-	VADDPS       (R10)(R13*1), Y1, Y1
+	VMOVUPS      Y0, (R10)
+	VADDPS       832(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 64(R9)
-	VADDPS       (R10)(R13*2), Y6, Y6
+	VMOVUPS      Y1, 64(R10)
+	VADDPS       896(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 128(R9)
-	VADDPS       (R11), Y7, Y7
+	VMOVUPS      Y6, 128(R10)
+	VADDPS       960(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 192(R9)
-	MOVQ         CX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    32(R9), Y0
-	VMULPS       32(DI), Y0, Y0
-	VCVTDQ2PS    32(R9)(R8*1), Y1
-	VMULPS       416(DI), Y1, Y1
-	VCVTDQ2PS    32(R9)(R8*2), Y2
-	VMULPS       800(DI), Y2, Y2
-	VCVTDQ2PS    32(R10), Y3
-	VMULPS       1184(DI), Y3, Y3
-	VCVTDQ2PS    32(R10)(R8*1), Y4
-	VMULPS       1568(DI), Y4, Y4
-	VCVTDQ2PS    32(R10)(R8*2), Y5
-	VMULPS       1952(DI), Y5, Y5
+	VMOVUPS      Y7, 192(R10)
+	MOVQ         CX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    32(R10), Y0
+	VMULPS       32(R8), Y0, Y0
+	VCVTDQ2PS    32(R10)(R9*1), Y1
+	VMULPS       416(R8), Y1, Y1
+	VCVTDQ2PS    32(R10)(R9*2), Y2
+	VMULPS       800(R8), Y2, Y2
+	VCVTDQ2PS    32(R11), Y3
+	VMULPS       1184(R8), Y3, Y3
+	VCVTDQ2PS    32(R11)(R9*1), Y4
+	VMULPS       1568(R8), Y4, Y4
+	VCVTDQ2PS    32(R11)(R9*2), Y5
+	VMULPS       1952(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1790,21 +2473,21 @@ tile:
 	VMOVUPS      Y1, 192(SP)
 	VMOVUPS      Y6, 384(SP)
 	VMOVUPS      Y7, 576(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    32(R9), Y0
-	VMULPS       96(DI), Y0, Y0
-	VCVTDQ2PS    32(R9)(R8*1), Y1
-	VMULPS       480(DI), Y1, Y1
-	VCVTDQ2PS    32(R9)(R8*2), Y2
-	VMULPS       864(DI), Y2, Y2
-	VCVTDQ2PS    32(R10), Y3
-	VMULPS       1248(DI), Y3, Y3
-	VCVTDQ2PS    32(R10)(R8*1), Y4
-	VMULPS       1632(DI), Y4, Y4
-	VCVTDQ2PS    32(R10)(R8*2), Y5
-	VMULPS       2016(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    32(R10), Y0
+	VMULPS       96(R8), Y0, Y0
+	VCVTDQ2PS    32(R10)(R9*1), Y1
+	VMULPS       480(R8), Y1, Y1
+	VCVTDQ2PS    32(R10)(R9*2), Y2
+	VMULPS       864(R8), Y2, Y2
+	VCVTDQ2PS    32(R11), Y3
+	VMULPS       1248(R8), Y3, Y3
+	VCVTDQ2PS    32(R11)(R9*1), Y4
+	VMULPS       1632(R8), Y4, Y4
+	VCVTDQ2PS    32(R11)(R9*2), Y5
+	VMULPS       2016(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1820,21 +2503,21 @@ tile:
 	VMOVUPS      Y1, 224(SP)
 	VMOVUPS      Y6, 416(SP)
 	VMOVUPS      Y7, 608(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    32(R9), Y0
-	VMULPS       160(DI), Y0, Y0
-	VCVTDQ2PS    32(R9)(R8*1), Y1
-	VMULPS       544(DI), Y1, Y1
-	VCVTDQ2PS    32(R9)(R8*2), Y2
-	VMULPS       928(DI), Y2, Y2
-	VCVTDQ2PS    32(R10), Y3
-	VMULPS       1312(DI), Y3, Y3
-	VCVTDQ2PS    32(R10)(R8*1), Y4
-	VMULPS       1696(DI), Y4, Y4
-	VCVTDQ2PS    32(R10)(R8*2), Y5
-	VMULPS       2080(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    32(R10), Y0
+	VMULPS       160(R8), Y0, Y0
+	VCVTDQ2PS    32(R10)(R9*1), Y1
+	VMULPS       544(R8), Y1, Y1
+	VCVTDQ2PS    32(R10)(R9*2), Y2
+	VMULPS       928(R8), Y2, Y2
+	VCVTDQ2PS    32(R11), Y3
+	VMULPS       1312(R8), Y3, Y3
+	VCVTDQ2PS    32(R11)(R9*1), Y4
+	VMULPS       1696(R8), Y4, Y4
+	VCVTDQ2PS    32(R11)(R9*2), Y5
+	VMULPS       2080(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1850,21 +2533,21 @@ tile:
 	VMOVUPS      Y1, 256(SP)
 	VMOVUPS      Y6, 448(SP)
 	VMOVUPS      Y7, 640(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    32(R9), Y0
-	VMULPS       224(DI), Y0, Y0
-	VCVTDQ2PS    32(R9)(R8*1), Y1
-	VMULPS       608(DI), Y1, Y1
-	VCVTDQ2PS    32(R9)(R8*2), Y2
-	VMULPS       992(DI), Y2, Y2
-	VCVTDQ2PS    32(R10), Y3
-	VMULPS       1376(DI), Y3, Y3
-	VCVTDQ2PS    32(R10)(R8*1), Y4
-	VMULPS       1760(DI), Y4, Y4
-	VCVTDQ2PS    32(R10)(R8*2), Y5
-	VMULPS       2144(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    32(R10), Y0
+	VMULPS       224(R8), Y0, Y0
+	VCVTDQ2PS    32(R10)(R9*1), Y1
+	VMULPS       608(R8), Y1, Y1
+	VCVTDQ2PS    32(R10)(R9*2), Y2
+	VMULPS       992(R8), Y2, Y2
+	VCVTDQ2PS    32(R11), Y3
+	VMULPS       1376(R8), Y3, Y3
+	VCVTDQ2PS    32(R11)(R9*1), Y4
+	VMULPS       1760(R8), Y4, Y4
+	VCVTDQ2PS    32(R11)(R9*2), Y5
+	VMULPS       2144(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1880,21 +2563,21 @@ tile:
 	VMOVUPS      Y1, 288(SP)
 	VMOVUPS      Y6, 480(SP)
 	VMOVUPS      Y7, 672(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    32(R9), Y0
-	VMULPS       288(DI), Y0, Y0
-	VCVTDQ2PS    32(R9)(R8*1), Y1
-	VMULPS       672(DI), Y1, Y1
-	VCVTDQ2PS    32(R9)(R8*2), Y2
-	VMULPS       1056(DI), Y2, Y2
-	VCVTDQ2PS    32(R10), Y3
-	VMULPS       1440(DI), Y3, Y3
-	VCVTDQ2PS    32(R10)(R8*1), Y4
-	VMULPS       1824(DI), Y4, Y4
-	VCVTDQ2PS    32(R10)(R8*2), Y5
-	VMULPS       2208(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    32(R10), Y0
+	VMULPS       288(R8), Y0, Y0
+	VCVTDQ2PS    32(R10)(R9*1), Y1
+	VMULPS       672(R8), Y1, Y1
+	VCVTDQ2PS    32(R10)(R9*2), Y2
+	VMULPS       1056(R8), Y2, Y2
+	VCVTDQ2PS    32(R11), Y3
+	VMULPS       1440(R8), Y3, Y3
+	VCVTDQ2PS    32(R11)(R9*1), Y4
+	VMULPS       1824(R8), Y4, Y4
+	VCVTDQ2PS    32(R11)(R9*2), Y5
+	VMULPS       2208(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1910,21 +2593,21 @@ tile:
 	VMOVUPS      Y1, 320(SP)
 	VMOVUPS      Y6, 512(SP)
 	VMOVUPS      Y7, 704(SP)
-	ADDQ         BX, R9
-	LEAQ         (R9)(R8*2), R10
-	ADDQ         R8, R10
-	VCVTDQ2PS    32(R9), Y0
-	VMULPS       352(DI), Y0, Y0
-	VCVTDQ2PS    32(R9)(R8*1), Y1
-	VMULPS       736(DI), Y1, Y1
-	VCVTDQ2PS    32(R9)(R8*2), Y2
-	VMULPS       1120(DI), Y2, Y2
-	VCVTDQ2PS    32(R10), Y3
-	VMULPS       1504(DI), Y3, Y3
-	VCVTDQ2PS    32(R10)(R8*1), Y4
-	VMULPS       1888(DI), Y4, Y4
-	VCVTDQ2PS    32(R10)(R8*2), Y5
-	VMULPS       2272(DI), Y5, Y5
+	ADDQ         BX, R10
+	LEAQ         (R10)(R9*2), R11
+	ADDQ         R9, R11
+	VCVTDQ2PS    32(R10), Y0
+	VMULPS       352(R8), Y0, Y0
+	VCVTDQ2PS    32(R10)(R9*1), Y1
+	VMULPS       736(R8), Y1, Y1
+	VCVTDQ2PS    32(R10)(R9*2), Y2
+	VMULPS       1120(R8), Y2, Y2
+	VCVTDQ2PS    32(R11), Y3
+	VMULPS       1504(R8), Y3, Y3
+	VCVTDQ2PS    32(R11)(R9*1), Y4
+	VMULPS       1888(R8), Y4, Y4
+	VCVTDQ2PS    32(R11)(R9*2), Y5
+	VMULPS       2272(R8), Y5, Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1940,20 +2623,15 @@ tile:
 	VMOVUPS      Y1, 352(SP)
 	VMOVUPS      Y6, 544(SP)
 	VMOVUPS      Y7, 736(SP)
-	MOVQ         bias+40(FP), R10
-	MOVQ         row+80(FP), R11
-	MOVQ         biasRow+48(FP), R12
-	MOVQ         biasPixel+56(FP), R13
-	MOVQ         SI, R9
-	VBROADCASTSS lo+64(FP), Y12
+	MOVQ         row+64(FP), R11
+	MOVQ         DI, R10
+	VBROADCASTSS lo+48(FP), Y12
 	VMOVUPS      (SP), Y0
 	VMOVUPS      32(SP), Y1
 	VMOVUPS      64(SP), Y2
 	VMOVUPS      96(SP), Y3
 	VMOVUPS      128(SP), Y4
 	VMOVUPS      160(SP), Y5
-	LEAQ         (R10)(R13*2), R14
-	ADDQ         R13, R14
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1965,28 +2643,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       32(R10), Y0, Y0
+	VADDPS       32(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, 32(R9)
-	VADDPS       32(R10)(R13*1), Y1, Y1
+	VMOVUPS      Y0, 32(R10)
+	VADDPS       96(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 96(R9)
-	VADDPS       32(R10)(R13*2), Y6, Y6
+	VMOVUPS      Y1, 96(R10)
+	VADDPS       160(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 160(R9)
-	VADDPS       32(R14), Y7, Y7
+	VMOVUPS      Y6, 160(R10)
+	VADDPS       224(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 224(R9)
-	ADDQ         R11, R9
-	ADDQ         R12, R10
+	VMOVUPS      Y7, 224(R10)
+	ADDQ         R11, R10
 	VMOVUPS      192(SP), Y0
 	VMOVUPS      224(SP), Y1
 	VMOVUPS      256(SP), Y2
 	VMOVUPS      288(SP), Y3
 	VMOVUPS      320(SP), Y4
 	VMOVUPS      352(SP), Y5
-	LEAQ         (R10)(R13*2), R14
-	ADDQ         R13, R14
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -1998,28 +2673,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       32(R10), Y0, Y0
+	VADDPS       288(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, 32(R9)
-	VADDPS       32(R10)(R13*1), Y1, Y1
+	VMOVUPS      Y0, 32(R10)
+	VADDPS       352(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 96(R9)
-	VADDPS       32(R10)(R13*2), Y6, Y6
+	VMOVUPS      Y1, 96(R10)
+	VADDPS       416(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 160(R9)
-	VADDPS       32(R14), Y7, Y7
+	VMOVUPS      Y6, 160(R10)
+	VADDPS       480(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 224(R9)
-	ADDQ         R11, R9
-	ADDQ         R12, R10
+	VMOVUPS      Y7, 224(R10)
+	ADDQ         R11, R10
 	VMOVUPS      384(SP), Y0
 	VMOVUPS      416(SP), Y1
 	VMOVUPS      448(SP), Y2
 	VMOVUPS      480(SP), Y3
 	VMOVUPS      512(SP), Y4
 	VMOVUPS      544(SP), Y5
-	LEAQ         (R10)(R13*2), R14
-	ADDQ         R13, R14
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2031,28 +2703,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       32(R10), Y0, Y0
+	VADDPS       544(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, 32(R9)
-	VADDPS       32(R10)(R13*1), Y1, Y1
+	VMOVUPS      Y0, 32(R10)
+	VADDPS       608(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 96(R9)
-	VADDPS       32(R10)(R13*2), Y6, Y6
+	VMOVUPS      Y1, 96(R10)
+	VADDPS       672(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 160(R9)
-	VADDPS       32(R14), Y7, Y7
+	VMOVUPS      Y6, 160(R10)
+	VADDPS       736(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 224(R9)
-	ADDQ         R11, R9
-	ADDQ         R12, R10
+	VMOVUPS      Y7, 224(R10)
+	ADDQ         R11, R10
 	VMOVUPS      576(SP), Y0
 	VMOVUPS      608(SP), Y1
 	VMOVUPS      640(SP), Y2
 	VMOVUPS      672(SP), Y3
 	VMOVUPS      704(SP), Y4
 	VMOVUPS      736(SP), Y5
-	LEAQ         (R10)(R13*2), R11
-	ADDQ         R13, R11
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2064,20 +2733,20 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       32(R10), Y0, Y0
+	VADDPS       800(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, 32(R9)
-	VADDPS       32(R10)(R13*1), Y1, Y1
+	VMOVUPS      Y0, 32(R10)
+	VADDPS       864(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 96(R9)
-	VADDPS       32(R10)(R13*2), Y6, Y6
+	VMOVUPS      Y1, 96(R10)
+	VADDPS       928(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 160(R9)
-	VADDPS       32(R11), Y7, Y7
+	VMOVUPS      Y6, 160(R10)
+	VADDPS       992(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 224(R9)
+	VMOVUPS      Y7, 224(R10)
 	ADDQ         DX, CX
-	ADDQ         $0x00000100, SI
+	ADDQ         $0x00000100, DI
 	DECQ         AX
 	JNZ          tile
 	VZEROUPPER
@@ -2113,30 +2782,31 @@ DATA intEight<>+24(SB)/4, $0x41000000
 DATA intEight<>+28(SB)/4, $0x41000000
 GLOBL intEight<>(SB), RODATA|NOPTR, $32
 
-// func intSumsOutputAVX2(tiles int, src *float32, tile int, point int, bias *float32, biasRow int, biasPixel int, lo float32, dst *float32, row int)
+// func sumsOutputAVX2(tiles int, src *float32, tile int, point int, bias *float32, lo float32, dst *float32, row int)
 // Requires: AVX, FMA3
-TEXT ·intSumsOutputAVX2(SB), $768-80
+TEXT ·sumsOutputAVX2(SB), $768-64
 	MOVQ    tiles+0(FP), AX
 	MOVQ    src+8(FP), CX
 	MOVQ    tile+16(FP), DX
 	MOVQ    point+24(FP), BX
-	MOVQ    dst+64(FP), SI
-	LEAQ    (BX)(BX*2), DI
-	ADDQ    DI, DI
+	MOVQ    bias+32(FP), SI
+	MOVQ    dst+48(FP), DI
+	LEAQ    (BX)(BX*2), R8
+	ADDQ    R8, R8
 	VMOVUPS intTwo<>+0(SB), Y13
 	VMOVUPS intFour<>+0(SB), Y14
 	VMOVUPS intEight<>+0(SB), Y15
 
 tile:
-	MOVQ         CX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      (R8), Y0
-	VMOVUPS      (R8)(DI*1), Y1
-	VMOVUPS      (R8)(DI*2), Y2
-	VMOVUPS      (R9), Y3
-	VMOVUPS      (R9)(DI*1), Y4
-	VMOVUPS      (R9)(DI*2), Y5
+	MOVQ         CX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      (R9), Y0
+	VMOVUPS      (R9)(R8*1), Y1
+	VMOVUPS      (R9)(R8*2), Y2
+	VMOVUPS      (R10), Y3
+	VMOVUPS      (R10)(R8*1), Y4
+	VMOVUPS      (R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2152,15 +2822,15 @@ tile:
 	VMOVUPS      Y1, 192(SP)
 	VMOVUPS      Y6, 384(SP)
 	VMOVUPS      Y7, 576(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      (R8), Y0
-	VMOVUPS      (R8)(DI*1), Y1
-	VMOVUPS      (R8)(DI*2), Y2
-	VMOVUPS      (R9), Y3
-	VMOVUPS      (R9)(DI*1), Y4
-	VMOVUPS      (R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      (R9), Y0
+	VMOVUPS      (R9)(R8*1), Y1
+	VMOVUPS      (R9)(R8*2), Y2
+	VMOVUPS      (R10), Y3
+	VMOVUPS      (R10)(R8*1), Y4
+	VMOVUPS      (R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2176,15 +2846,15 @@ tile:
 	VMOVUPS      Y1, 224(SP)
 	VMOVUPS      Y6, 416(SP)
 	VMOVUPS      Y7, 608(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      (R8), Y0
-	VMOVUPS      (R8)(DI*1), Y1
-	VMOVUPS      (R8)(DI*2), Y2
-	VMOVUPS      (R9), Y3
-	VMOVUPS      (R9)(DI*1), Y4
-	VMOVUPS      (R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      (R9), Y0
+	VMOVUPS      (R9)(R8*1), Y1
+	VMOVUPS      (R9)(R8*2), Y2
+	VMOVUPS      (R10), Y3
+	VMOVUPS      (R10)(R8*1), Y4
+	VMOVUPS      (R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2200,15 +2870,15 @@ tile:
 	VMOVUPS      Y1, 256(SP)
 	VMOVUPS      Y6, 448(SP)
 	VMOVUPS      Y7, 640(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      (R8), Y0
-	VMOVUPS      (R8)(DI*1), Y1
-	VMOVUPS      (R8)(DI*2), Y2
-	VMOVUPS      (R9), Y3
-	VMOVUPS      (R9)(DI*1), Y4
-	VMOVUPS      (R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      (R9), Y0
+	VMOVUPS      (R9)(R8*1), Y1
+	VMOVUPS      (R9)(R8*2), Y2
+	VMOVUPS      (R10), Y3
+	VMOVUPS      (R10)(R8*1), Y4
+	VMOVUPS      (R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2224,15 +2894,15 @@ tile:
 	VMOVUPS      Y1, 288(SP)
 	VMOVUPS      Y6, 480(SP)
 	VMOVUPS      Y7, 672(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      (R8), Y0
-	VMOVUPS      (R8)(DI*1), Y1
-	VMOVUPS      (R8)(DI*2), Y2
-	VMOVUPS      (R9), Y3
-	VMOVUPS      (R9)(DI*1), Y4
-	VMOVUPS      (R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      (R9), Y0
+	VMOVUPS      (R9)(R8*1), Y1
+	VMOVUPS      (R9)(R8*2), Y2
+	VMOVUPS      (R10), Y3
+	VMOVUPS      (R10)(R8*1), Y4
+	VMOVUPS      (R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2248,15 +2918,15 @@ tile:
 	VMOVUPS      Y1, 320(SP)
 	VMOVUPS      Y6, 512(SP)
 	VMOVUPS      Y7, 704(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      (R8), Y0
-	VMOVUPS      (R8)(DI*1), Y1
-	VMOVUPS      (R8)(DI*2), Y2
-	VMOVUPS      (R9), Y3
-	VMOVUPS      (R9)(DI*1), Y4
-	VMOVUPS      (R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      (R9), Y0
+	VMOVUPS      (R9)(R8*1), Y1
+	VMOVUPS      (R9)(R8*2), Y2
+	VMOVUPS      (R10), Y3
+	VMOVUPS      (R10)(R8*1), Y4
+	VMOVUPS      (R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2272,20 +2942,15 @@ tile:
 	VMOVUPS      Y1, 352(SP)
 	VMOVUPS      Y6, 544(SP)
 	VMOVUPS      Y7, 736(SP)
-	MOVQ         bias+32(FP), R9
-	MOVQ         row+72(FP), R10
-	MOVQ         biasRow+40(FP), R11
-	MOVQ         biasPixel+48(FP), R12
-	MOVQ         SI, R8
-	VBROADCASTSS lo+56(FP), Y12
+	MOVQ         row+56(FP), R10
+	MOVQ         DI, R9
+	VBROADCASTSS lo+40(FP), Y12
 	VMOVUPS      (SP), Y0
 	VMOVUPS      32(SP), Y1
 	VMOVUPS      64(SP), Y2
 	VMOVUPS      96(SP), Y3
 	VMOVUPS      128(SP), Y4
 	VMOVUPS      160(SP), Y5
-	LEAQ         (R9)(R12*2), R13
-	ADDQ         R12, R13
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2297,28 +2962,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       (R9), Y0, Y0
+	VADDPS       (SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       (R9)(R12*1), Y1, Y1
+	VMOVUPS      Y0, (R9)
+	VADDPS       64(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 64(R8)
-	VADDPS       (R9)(R12*2), Y6, Y6
+	VMOVUPS      Y1, 64(R9)
+	VADDPS       128(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 128(R8)
-	VADDPS       (R13), Y7, Y7
+	VMOVUPS      Y6, 128(R9)
+	VADDPS       192(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 192(R8)
-	ADDQ         R10, R8
-	ADDQ         R11, R9
+	VMOVUPS      Y7, 192(R9)
+	ADDQ         R10, R9
 	VMOVUPS      192(SP), Y0
 	VMOVUPS      224(SP), Y1
 	VMOVUPS      256(SP), Y2
 	VMOVUPS      288(SP), Y3
 	VMOVUPS      320(SP), Y4
 	VMOVUPS      352(SP), Y5
-	LEAQ         (R9)(R12*2), R13
-	ADDQ         R12, R13
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2330,28 +2992,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       (R9), Y0, Y0
+	VADDPS       256(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       (R9)(R12*1), Y1, Y1
+	VMOVUPS      Y0, (R9)
+	VADDPS       320(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 64(R8)
-	VADDPS       (R9)(R12*2), Y6, Y6
+	VMOVUPS      Y1, 64(R9)
+	VADDPS       384(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 128(R8)
-	VADDPS       (R13), Y7, Y7
+	VMOVUPS      Y6, 128(R9)
+	VADDPS       448(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 192(R8)
-	ADDQ         R10, R8
-	ADDQ         R11, R9
+	VMOVUPS      Y7, 192(R9)
+	ADDQ         R10, R9
 	VMOVUPS      384(SP), Y0
 	VMOVUPS      416(SP), Y1
 	VMOVUPS      448(SP), Y2
 	VMOVUPS      480(SP), Y3
 	VMOVUPS      512(SP), Y4
 	VMOVUPS      544(SP), Y5
-	LEAQ         (R9)(R12*2), R13
-	ADDQ         R12, R13
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2363,28 +3022,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       (R9), Y0, Y0
+	VADDPS       512(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       (R9)(R12*1), Y1, Y1
+	VMOVUPS      Y0, (R9)
+	VADDPS       576(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 64(R8)
-	VADDPS       (R9)(R12*2), Y6, Y6
+	VMOVUPS      Y1, 64(R9)
+	VADDPS       640(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 128(R8)
-	VADDPS       (R13), Y7, Y7
+	VMOVUPS      Y6, 128(R9)
+	VADDPS       704(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 192(R8)
-	ADDQ         R10, R8
-	ADDQ         R11, R9
+	VMOVUPS      Y7, 192(R9)
+	ADDQ         R10, R9
 	VMOVUPS      576(SP), Y0
 	VMOVUPS      608(SP), Y1
 	VMOVUPS      640(SP), Y2
 	VMOVUPS      672(SP), Y3
 	VMOVUPS      704(SP), Y4
 	VMOVUPS      736(SP), Y5
-	LEAQ         (R9)(R12*2), R10
-	ADDQ         R12, R10
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2396,27 +3052,27 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       (R9), Y0, Y0
+	VADDPS       768(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, (R8)
-	VADDPS       (R9)(R12*1), Y1, Y1
+	VMOVUPS      Y0, (R9)
+	VADDPS       832(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 64(R8)
-	VADDPS       (R9)(R12*2), Y6, Y6
+	VMOVUPS      Y1, 64(R9)
+	VADDPS       896(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 128(R8)
-	VADDPS       (R10), Y7, Y7
+	VMOVUPS      Y6, 128(R9)
+	VADDPS       960(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 192(R8)
-	MOVQ         CX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      32(R8), Y0
-	VMOVUPS      32(R8)(DI*1), Y1
-	VMOVUPS      32(R8)(DI*2), Y2
-	VMOVUPS      32(R9), Y3
-	VMOVUPS      32(R9)(DI*1), Y4
-	VMOVUPS      32(R9)(DI*2), Y5
+	VMOVUPS      Y7, 192(R9)
+	MOVQ         CX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      32(R9), Y0
+	VMOVUPS      32(R9)(R8*1), Y1
+	VMOVUPS      32(R9)(R8*2), Y2
+	VMOVUPS      32(R10), Y3
+	VMOVUPS      32(R10)(R8*1), Y4
+	VMOVUPS      32(R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2432,15 +3088,15 @@ tile:
 	VMOVUPS      Y1, 192(SP)
 	VMOVUPS      Y6, 384(SP)
 	VMOVUPS      Y7, 576(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      32(R8), Y0
-	VMOVUPS      32(R8)(DI*1), Y1
-	VMOVUPS      32(R8)(DI*2), Y2
-	VMOVUPS      32(R9), Y3
-	VMOVUPS      32(R9)(DI*1), Y4
-	VMOVUPS      32(R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      32(R9), Y0
+	VMOVUPS      32(R9)(R8*1), Y1
+	VMOVUPS      32(R9)(R8*2), Y2
+	VMOVUPS      32(R10), Y3
+	VMOVUPS      32(R10)(R8*1), Y4
+	VMOVUPS      32(R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2456,15 +3112,15 @@ tile:
 	VMOVUPS      Y1, 224(SP)
 	VMOVUPS      Y6, 416(SP)
 	VMOVUPS      Y7, 608(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      32(R8), Y0
-	VMOVUPS      32(R8)(DI*1), Y1
-	VMOVUPS      32(R8)(DI*2), Y2
-	VMOVUPS      32(R9), Y3
-	VMOVUPS      32(R9)(DI*1), Y4
-	VMOVUPS      32(R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      32(R9), Y0
+	VMOVUPS      32(R9)(R8*1), Y1
+	VMOVUPS      32(R9)(R8*2), Y2
+	VMOVUPS      32(R10), Y3
+	VMOVUPS      32(R10)(R8*1), Y4
+	VMOVUPS      32(R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2480,15 +3136,15 @@ tile:
 	VMOVUPS      Y1, 256(SP)
 	VMOVUPS      Y6, 448(SP)
 	VMOVUPS      Y7, 640(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      32(R8), Y0
-	VMOVUPS      32(R8)(DI*1), Y1
-	VMOVUPS      32(R8)(DI*2), Y2
-	VMOVUPS      32(R9), Y3
-	VMOVUPS      32(R9)(DI*1), Y4
-	VMOVUPS      32(R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      32(R9), Y0
+	VMOVUPS      32(R9)(R8*1), Y1
+	VMOVUPS      32(R9)(R8*2), Y2
+	VMOVUPS      32(R10), Y3
+	VMOVUPS      32(R10)(R8*1), Y4
+	VMOVUPS      32(R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2504,15 +3160,15 @@ tile:
 	VMOVUPS      Y1, 288(SP)
 	VMOVUPS      Y6, 480(SP)
 	VMOVUPS      Y7, 672(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      32(R8), Y0
-	VMOVUPS      32(R8)(DI*1), Y1
-	VMOVUPS      32(R8)(DI*2), Y2
-	VMOVUPS      32(R9), Y3
-	VMOVUPS      32(R9)(DI*1), Y4
-	VMOVUPS      32(R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      32(R9), Y0
+	VMOVUPS      32(R9)(R8*1), Y1
+	VMOVUPS      32(R9)(R8*2), Y2
+	VMOVUPS      32(R10), Y3
+	VMOVUPS      32(R10)(R8*1), Y4
+	VMOVUPS      32(R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2528,15 +3184,15 @@ tile:
 	VMOVUPS      Y1, 320(SP)
 	VMOVUPS      Y6, 512(SP)
 	VMOVUPS      Y7, 704(SP)
-	ADDQ         BX, R8
-	LEAQ         (R8)(DI*2), R9
-	ADDQ         DI, R9
-	VMOVUPS      32(R8), Y0
-	VMOVUPS      32(R8)(DI*1), Y1
-	VMOVUPS      32(R8)(DI*2), Y2
-	VMOVUPS      32(R9), Y3
-	VMOVUPS      32(R9)(DI*1), Y4
-	VMOVUPS      32(R9)(DI*2), Y5
+	ADDQ         BX, R9
+	LEAQ         (R9)(R8*2), R10
+	ADDQ         R8, R10
+	VMOVUPS      32(R9), Y0
+	VMOVUPS      32(R9)(R8*1), Y1
+	VMOVUPS      32(R9)(R8*2), Y2
+	VMOVUPS      32(R10), Y3
+	VMOVUPS      32(R10)(R8*1), Y4
+	VMOVUPS      32(R10)(R8*2), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2552,20 +3208,15 @@ tile:
 	VMOVUPS      Y1, 352(SP)
 	VMOVUPS      Y6, 544(SP)
 	VMOVUPS      Y7, 736(SP)
-	MOVQ         bias+32(FP), R9
-	MOVQ         row+72(FP), R10
-	MOVQ         biasRow+40(FP), R11
-	MOVQ         biasPixel+48(FP), R12
-	MOVQ         SI, R8
-	VBROADCASTSS lo+56(FP), Y12
+	MOVQ         row+56(FP), R10
+	MOVQ         DI, R9
+	VBROADCASTSS lo+40(FP), Y12
 	VMOVUPS      (SP), Y0
 	VMOVUPS      32(SP), Y1
 	VMOVUPS      64(SP), Y2
 	VMOVUPS      96(SP), Y3
 	VMOVUPS      128(SP), Y4
 	VMOVUPS      160(SP), Y5
-	LEAQ         (R9)(R12*2), R13
-	ADDQ         R12, R13
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2577,28 +3228,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       32(R9), Y0, Y0
+	VADDPS       32(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, 32(R8)
-	VADDPS       32(R9)(R12*1), Y1, Y1
+	VMOVUPS      Y0, 32(R9)
+	VADDPS       96(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 96(R8)
-	VADDPS       32(R9)(R12*2), Y6, Y6
+	VMOVUPS      Y1, 96(R9)
+	VADDPS       160(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 160(R8)
-	VADDPS       32(R13), Y7, Y7
+	VMOVUPS      Y6, 160(R9)
+	VADDPS       224(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 224(R8)
-	ADDQ         R10, R8
-	ADDQ         R11, R9
+	VMOVUPS      Y7, 224(R9)
+	ADDQ         R10, R9
 	VMOVUPS      192(SP), Y0
 	VMOVUPS      224(SP), Y1
 	VMOVUPS      256(SP), Y2
 	VMOVUPS      288(SP), Y3
 	VMOVUPS      320(SP), Y4
 	VMOVUPS      352(SP), Y5
-	LEAQ         (R9)(R12*2), R13
-	ADDQ         R12, R13
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2610,28 +3258,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       32(R9), Y0, Y0
+	VADDPS       288(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, 32(R8)
-	VADDPS       32(R9)(R12*1), Y1, Y1
+	VMOVUPS      Y0, 32(R9)
+	VADDPS       352(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 96(R8)
-	VADDPS       32(R9)(R12*2), Y6, Y6
+	VMOVUPS      Y1, 96(R9)
+	VADDPS       416(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 160(R8)
-	VADDPS       32(R13), Y7, Y7
+	VMOVUPS      Y6, 160(R9)
+	VADDPS       480(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 224(R8)
-	ADDQ         R10, R8
-	ADDQ         R11, R9
+	VMOVUPS      Y7, 224(R9)
+	ADDQ         R10, R9
 	VMOVUPS      384(SP), Y0
 	VMOVUPS      416(SP), Y1
 	VMOVUPS      448(SP), Y2
 	VMOVUPS      480(SP), Y3
 	VMOVUPS      512(SP), Y4
 	VMOVUPS      544(SP), Y5
-	LEAQ         (R9)(R12*2), R13
-	ADDQ         R12, R13
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2643,28 +3288,25 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       32(R9), Y0, Y0
+	VADDPS       544(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, 32(R8)
-	VADDPS       32(R9)(R12*1), Y1, Y1
+	VMOVUPS      Y0, 32(R9)
+	VADDPS       608(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 96(R8)
-	VADDPS       32(R9)(R12*2), Y6, Y6
+	VMOVUPS      Y1, 96(R9)
+	VADDPS       672(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 160(R8)
-	VADDPS       32(R13), Y7, Y7
+	VMOVUPS      Y6, 160(R9)
+	VADDPS       736(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 224(R8)
-	ADDQ         R10, R8
-	ADDQ         R11, R9
+	VMOVUPS      Y7, 224(R9)
+	ADDQ         R10, R9
 	VMOVUPS      576(SP), Y0
 	VMOVUPS      608(SP), Y1
 	VMOVUPS      640(SP), Y2
 	VMOVUPS      672(SP), Y3
 	VMOVUPS      704(SP), Y4
 	VMOVUPS      736(SP), Y5
-	LEAQ         (R9)(R12*2), R10
-	ADDQ         R12, R10
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y7
 	VADDPS       Y4, Y3, Y8
@@ -2676,20 +3318,20 @@ tile:
 	VFMADD231PS  Y8, Y14, Y6
 	VADDPS       Y5, Y7, Y7
 	VFMADD231PS  Y9, Y15, Y7
-	VADDPS       32(R9), Y0, Y0
+	VADDPS       800(SI), Y0, Y0
 	VMAXPS       Y0, Y12, Y0
-	VMOVUPS      Y0, 32(R8)
-	VADDPS       32(R9)(R12*1), Y1, Y1
+	VMOVUPS      Y0, 32(R9)
+	VADDPS       864(SI), Y1, Y1
 	VMAXPS       Y1, Y12, Y1
-	VMOVUPS      Y1, 96(R8)
-	VADDPS       32(R9)(R12*2), Y6, Y6
+	VMOVUPS      Y1, 96(R9)
+	VADDPS       928(SI), Y6, Y6
 	VMAXPS       Y6, Y12, Y6
-	VMOVUPS      Y6, 160(R8)
-	VADDPS       32(R10), Y7, Y7
+	VMOVUPS      Y6, 160(R9)
+	VADDPS       992(SI), Y7, Y7
 	VMAXPS       Y7, Y12, Y7
-	VMOVUPS      Y7, 224(R8)
+	VMOVUPS      Y7, 224(R9)
 	ADDQ         DX, CX
-	ADDQ         $0x00000100, SI
+	ADDQ         $0x00000100, DI
 	DECQ         AX
 	JNZ          tile
 	VZEROUPPER
@@ -3721,3 +4363,969 @@ pair:
 	JNZ       pair
 	VZEROUPPER
 	RET
+
+// func byteInputVNNI(tiles int, src *int8, pixel int, row int, dst *byte, tile int, point int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·byteInputVNNI(SB), $0-56
+	MOVQ   tiles+0(FP), AX
+	MOVQ   src+8(FP), CX
+	MOVQ   pixel+16(FP), DX
+	MOVQ   row+24(FP), BX
+	MOVQ   dst+32(FP), SI
+	MOVQ   tile+40(FP), DI
+	MOVQ   point+48(FP), R8
+	IMUL3Q $0x05, BX, R11
+	IMUL3Q $0x07, R8, R13
+	MOVQ   R8, R12
+	SHLQ   $0x02, R12
+
+tile:
+	MOVQ        CX, R9
+	ADDQ        BX, R9
+	LEAQ        (R9)(DX*2), R10
+	ADDQ        DX, R10
+	VMOVDQU32   (R9), Z0
+	VMOVDQU32   (R9)(DX*1), Z4
+	VMOVDQU32   (R9)(DX*2), Z8
+	VMOVDQU32   (R10), Z12
+	VMOVDQU32   (R10)(DX*1), Z16
+	VMOVDQU32   (R10)(DX*2), Z20
+	ADDQ        BX, R9
+	LEAQ        (R9)(DX*2), R10
+	ADDQ        DX, R10
+	VMOVDQU32   (R9), Z1
+	VMOVDQU32   (R9)(DX*1), Z5
+	VMOVDQU32   (R9)(DX*2), Z9
+	VMOVDQU32   (R10), Z13
+	VMOVDQU32   (R10)(DX*1), Z17
+	VMOVDQU32   (R10)(DX*2), Z21
+	ADDQ        BX, R9
+	LEAQ        (R9)(DX*2), R10
+	ADDQ        DX, R10
+	VMOVDQU32   (R9), Z2
+	VMOVDQU32   (R9)(DX*1), Z6
+	VMOVDQU32   (R9)(DX*2), Z10
+	VMOVDQU32   (R10), Z14
+	VMOVDQU32   (R10)(DX*1), Z18
+	VMOVDQU32   (R10)(DX*2), Z22
+	ADDQ        BX, R9
+	LEAQ        (R9)(DX*2), R10
+	ADDQ        DX, R10
+	VMOVDQU32   (R9), Z3
+	VMOVDQU32   (R9)(DX*1), Z7
+	VMOVDQU32   (R9)(DX*2), Z11
+	VMOVDQU32   (R10), Z15
+	VMOVDQU32   (R10)(DX*1), Z19
+	VMOVDQU32   (R10)(DX*2), Z23
+	MOVQ        CX, R9
+	LEAQ        (CX)(R11*1), R10
+	MOVQ        SI, R14
+	LEAQ        (R9)(DX*2), R15
+	ADDQ        DX, R15
+	VMOVDQU32   (R9), Z30
+	VPSUBB      Z30, Z3, Z24
+	VMOVDQU32   (R9)(DX*1), Z30
+	VPSUBB      Z30, Z7, Z25
+	VMOVDQU32   (R9)(DX*2), Z30
+	VPSUBB      Z30, Z11, Z26
+	VMOVDQU32   (R15), Z30
+	VPSUBB      Z30, Z15, Z27
+	VMOVDQU32   (R15)(DX*1), Z30
+	VPSUBB      Z30, Z19, Z28
+	VMOVDQU32   (R15)(DX*2), Z30
+	VPSUBB      Z30, Z23, Z29
+	VPADDB      Z27, Z25, Z31
+	VPXORD.BCST intFlip<>+0(SB), Z28, Z28
+	VPADDB      Z28, Z26, Z30
+	VPSUBB      Z24, Z28, Z24
+	VPSUBB      Z26, Z28, Z28
+	VPXORD.BCST intFlip<>+0(SB), Z25, Z25
+	VPSUBB      Z25, Z27, Z27
+	VPSUBB      Z25, Z29, Z29
+	VPADDB      Z31, Z30, Z25
+	VPSUBB      Z31, Z30, Z26
+	LEAQ        (R14)(R8*2), R9
+	ADDQ        R8, R9
+	VMOVDQU32   Z24, (R14)
+	VMOVDQU32   Z25, (R14)(R8*1)
+	VMOVDQU32   Z26, (R14)(R8*2)
+	VMOVDQU32   Z29, (R9)
+	LEAQ        (R14)(R12*1), R9
+	VPADDB      Z27, Z28, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R9)
+	VMOVDQU32   Z28, (R9)(R8*1)
+	VMOVDQU32   Z27, (R9)(R8*2)
+	ADDQ        R13, R14
+	VPADDB      Z1, Z3, Z30
+	VPADDB      Z0, Z2, Z31
+	VPADDB      Z31, Z30, Z24
+	VPADDB      Z5, Z7, Z30
+	VPADDB      Z4, Z6, Z31
+	VPADDB      Z31, Z30, Z25
+	VPADDB      Z9, Z11, Z30
+	VPADDB      Z8, Z10, Z31
+	VPADDB      Z31, Z30, Z26
+	VPADDB      Z13, Z15, Z30
+	VPADDB      Z12, Z14, Z31
+	VPADDB      Z31, Z30, Z27
+	VPADDB      Z17, Z19, Z30
+	VPADDB      Z16, Z18, Z31
+	VPADDB      Z31, Z30, Z28
+	VPADDB      Z21, Z23, Z30
+	VPADDB      Z20, Z22, Z31
+	VPADDB      Z31, Z30, Z29
+	VPADDB      Z27, Z25, Z31
+	VPXORD.BCST intFlip<>+0(SB), Z28, Z28
+	VPADDB      Z28, Z26, Z30
+	VPSUBB      Z24, Z28, Z24
+	VPSUBB      Z26, Z28, Z28
+	VPXORD.BCST intFlip<>+0(SB), Z25, Z25
+	VPSUBB      Z25, Z27, Z27
+	VPSUBB      Z25, Z29, Z29
+	VPADDB      Z31, Z30, Z25
+	VPSUBB      Z31, Z30, Z26
+	LEAQ        (R14)(R8*2), R9
+	ADDQ        R8, R9
+	VMOVDQU32   Z24, (R14)
+	VMOVDQU32   Z25, (R14)(R8*1)
+	VMOVDQU32   Z26, (R14)(R8*2)
+	VMOVDQU32   Z29, (R9)
+	LEAQ        (R14)(R12*1), R9
+	VPADDB      Z27, Z28, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R9)
+	VMOVDQU32   Z28, (R9)(R8*1)
+	VMOVDQU32   Z27, (R9)(R8*2)
+	ADDQ        R13, R14
+	VPADDB      Z1, Z3, Z30
+	VPADDB      Z0, Z2, Z31
+	VPSUBB      Z31, Z30, Z24
+	VPADDB      Z5, Z7, Z30
+	VPADDB      Z4, Z6, Z31
+	VPSUBB      Z31, Z30, Z25
+	VPADDB      Z9, Z11, Z30
+	VPADDB      Z8, Z10, Z31
+	VPSUBB      Z31, Z30, Z26
+	VPADDB      Z13, Z15, Z30
+	VPADDB      Z12, Z14, Z31
+	VPSUBB      Z31, Z30, Z27
+	VPADDB      Z17, Z19, Z30
+	VPADDB      Z16, Z18, Z31
+	VPSUBB      Z31, Z30, Z28
+	VPADDB      Z21, Z23, Z30
+	VPADDB      Z20, Z22, Z31
+	VPSUBB      Z31, Z30, Z29
+	VPADDB      Z27, Z25, Z31
+	VPXORD.BCST intFlip<>+0(SB), Z28, Z28
+	VPADDB      Z28, Z26, Z30
+	VPSUBB      Z24, Z28, Z24
+	VPSUBB      Z26, Z28, Z28
+	VPXORD.BCST intFlip<>+0(SB), Z25, Z25
+	VPSUBB      Z25, Z27, Z27
+	VPSUBB      Z25, Z29, Z29
+	VPADDB      Z31, Z30, Z25
+	VPSUBB      Z31, Z30, Z26
+	LEAQ        (R14)(R8*2), R9
+	ADDQ        R8, R9
+	VMOVDQU32   Z24, (R14)
+	VMOVDQU32   Z25, (R14)(R8*1)
+	VMOVDQU32   Z26, (R14)(R8*2)
+	VMOVDQU32   Z29, (R9)
+	LEAQ        (R14)(R12*1), R9
+	VPADDB      Z27, Z28, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R9)
+	VMOVDQU32   Z28, (R9)(R8*1)
+	VMOVDQU32   Z27, (R9)(R8*2)
+	ADDQ        R13, R14
+	LEAQ        (R10)(DX*2), R9
+	ADDQ        DX, R9
+	VMOVDQU32   (R10), Z24
+	VPSUBB      Z0, Z24, Z24
+	VMOVDQU32   (R10)(DX*1), Z25
+	VPSUBB      Z4, Z25, Z25
+	VMOVDQU32   (R10)(DX*2), Z26
+	VPSUBB      Z8, Z26, Z26
+	VMOVDQU32   (R9), Z27
+	VPSUBB      Z12, Z27, Z27
+	VMOVDQU32   (R9)(DX*1), Z28
+	VPSUBB      Z16, Z28, Z28
+	VMOVDQU32   (R9)(DX*2), Z29
+	VPSUBB      Z20, Z29, Z29
+	VPADDB      Z27, Z25, Z31
+	VPXORD.BCST intFlip<>+0(SB), Z28, Z28
+	VPADDB      Z28, Z26, Z30
+	VPSUBB      Z24, Z28, Z24
+	VPSUBB      Z26, Z28, Z28
+	VPXORD.BCST intFlip<>+0(SB), Z25, Z25
+	VPSUBB      Z25, Z27, Z27
+	VPSUBB      Z25, Z29, Z29
+	VPADDB      Z31, Z30, Z25
+	VPSUBB      Z31, Z30, Z26
+	LEAQ        (R14)(R8*2), R9
+	ADDQ        R8, R9
+	VMOVDQU32   Z24, (R14)
+	VMOVDQU32   Z25, (R14)(R8*1)
+	VMOVDQU32   Z26, (R14)(R8*2)
+	VMOVDQU32   Z29, (R9)
+	LEAQ        (R14)(R12*1), R9
+	VPADDB      Z27, Z28, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R9)
+	VMOVDQU32   Z28, (R9)(R8*1)
+	VMOVDQU32   Z27, (R9)(R8*2)
+	ADDQ        R13, R14
+	VPSUBB      Z1, Z3, Z3
+	VPSUBB      Z0, Z2, Z2
+	VPSUBB      Z5, Z7, Z7
+	VPSUBB      Z4, Z6, Z6
+	VPSUBB      Z9, Z11, Z11
+	VPSUBB      Z8, Z10, Z10
+	VPSUBB      Z13, Z15, Z15
+	VPSUBB      Z12, Z14, Z14
+	VPSUBB      Z17, Z19, Z19
+	VPSUBB      Z16, Z18, Z18
+	VPSUBB      Z21, Z23, Z23
+	VPSUBB      Z20, Z22, Z22
+	VPADDB      Z15, Z7, Z31
+	VPXORD.BCST intFlip<>+0(SB), Z19, Z19
+	VPADDB      Z19, Z11, Z30
+	VPSUBB      Z3, Z19, Z3
+	VPSUBB      Z11, Z19, Z19
+	VPXORD.BCST intFlip<>+0(SB), Z7, Z7
+	VPSUBB      Z7, Z15, Z15
+	VPSUBB      Z7, Z23, Z23
+	VPADDB      Z31, Z30, Z7
+	VPSUBB      Z31, Z30, Z11
+	VPADDB      Z14, Z6, Z31
+	VPXORD.BCST intFlip<>+0(SB), Z18, Z18
+	VPADDB      Z18, Z10, Z30
+	VPSUBB      Z2, Z18, Z2
+	VPSUBB      Z10, Z18, Z18
+	VPXORD.BCST intFlip<>+0(SB), Z6, Z6
+	VPSUBB      Z6, Z14, Z14
+	VPSUBB      Z6, Z22, Z22
+	VPADDB      Z31, Z30, Z6
+	VPSUBB      Z31, Z30, Z10
+	VPADDB      Z2, Z3, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R14)
+	VMOVDQU32   Z3, (R14)(R8*1)
+	VMOVDQU32   Z2, (R14)(R8*2)
+	ADDQ        R8, R14
+	LEAQ        (R14)(R8*2), R14
+	VPADDB      Z6, Z7, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R14)
+	VMOVDQU32   Z7, (R14)(R8*1)
+	VMOVDQU32   Z6, (R14)(R8*2)
+	ADDQ        R8, R14
+	LEAQ        (R14)(R8*2), R14
+	VPADDB      Z10, Z11, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R14)
+	VMOVDQU32   Z11, (R14)(R8*1)
+	VMOVDQU32   Z10, (R14)(R8*2)
+	ADDQ        R8, R14
+	LEAQ        (R14)(R8*2), R14
+	VPADDB      Z22, Z23, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R14)
+	VMOVDQU32   Z23, (R14)(R8*1)
+	VMOVDQU32   Z22, (R14)(R8*2)
+	ADDQ        R8, R14
+	LEAQ        (R14)(R8*2), R14
+	VPXORD.BCST intFlip<>+0(SB), Z19, Z19
+	VPXORD.BCST intFlip<>+0(SB), Z15, Z15
+	VPSUBB      Z14, Z19, Z24
+	VPADDB      Z18, Z15, Z25
+	VPADDB      Z25, Z24, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R14)
+	VMOVDQU32   Z24, (R14)(R8*1)
+	VMOVDQU32   Z25, (R14)(R8*2)
+	ADDQ        R8, R14
+	LEAQ        (R14)(R8*2), R14
+	VPADDB      Z14, Z19, Z24
+	VPSUBB      Z15, Z18, Z25
+	VPADDB      Z25, Z24, Z30
+	VPXORD.BCST intFlip<>+0(SB), Z30, Z30
+	VMOVDQU32   Z30, (R14)
+	VMOVDQU32   Z24, (R14)(R8*1)
+	VMOVDQU32   Z25, (R14)(R8*2)
+	LEAQ        (CX)(DX*4), CX
+	ADDQ        DI, SI
+	DECQ        AX
+	JNZ         tile
+	VZEROUPPER
+	RET
+
+DATA intFlip<>+0(SB)/4, $0x80808080
+DATA intFlip<>+4(SB)/4, $0x80808080
+DATA intFlip<>+8(SB)/4, $0x80808080
+DATA intFlip<>+12(SB)/4, $0x80808080
+DATA intFlip<>+16(SB)/4, $0x80808080
+DATA intFlip<>+20(SB)/4, $0x80808080
+DATA intFlip<>+24(SB)/4, $0x80808080
+DATA intFlip<>+28(SB)/4, $0x80808080
+GLOBL intFlip<>(SB), RODATA|NOPTR, $32
+
+// func byteOutputVNNI(tiles int, src *int32, tile int, point int, scale *float32, bias *float32, lo float32, dst *float32, row int)
+// Requires: AVX, AVX512F
+TEXT ·byteOutputVNNI(SB), $0-72
+	MOVQ   tiles+0(FP), AX
+	MOVQ   src+8(FP), CX
+	MOVQ   tile+16(FP), DX
+	MOVQ   point+24(FP), BX
+	MOVQ   scale+32(FP), SI
+	MOVQ   bias+40(FP), DI
+	MOVQ   dst+56(FP), R8
+	MOVQ   row+64(FP), R9
+	IMUL3Q $0x03, BX, R10
+	IMUL3Q $0x07, BX, R11
+
+tile:
+	LEAQ         (CX)(BX*4), R12
+	VMOVDQU32    (R12), Z0
+	VPADDD       (R12)(BX*1), Z0, Z6
+	VPSUBD       (R12)(BX*2), Z0, Z0
+	VCVTDQ2PS    Z0, Z0
+	VCVTDQ2PS    Z6, Z6
+	ADDQ         R11, R12
+	VMOVDQU32    (R12), Z1
+	VPADDD       (R12)(BX*1), Z1, Z7
+	VPSUBD       (R12)(BX*2), Z1, Z1
+	VCVTDQ2PS    Z1, Z1
+	VCVTDQ2PS    Z7, Z7
+	ADDQ         R11, R12
+	VMOVDQU32    (R12), Z2
+	VPADDD       (R12)(BX*1), Z2, Z8
+	VPSUBD       (R12)(BX*2), Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VCVTDQ2PS    Z8, Z8
+	ADDQ         R11, R12
+	VMOVDQU32    (R12), Z5
+	VPADDD       (R12)(BX*1), Z5, Z11
+	VPSUBD       (R12)(BX*2), Z5, Z5
+	VCVTDQ2PS    Z5, Z5
+	VCVTDQ2PS    Z11, Z11
+	MOVQ         CX, R12
+	LEAQ         (R12)(BX*8), R12
+	LEAQ         (R12)(BX*8), R12
+	LEAQ         (R12)(BX*8), R12
+	LEAQ         (R12)(BX*8), R12
+	LEAQ         (R12)(BX*8), R12
+	VMOVDQU32    (R12), Z24
+	VPADDD       (R12)(BX*1), Z24, Z25
+	VPSUBD       (R12)(BX*2), Z24, Z24
+	VCVTDQ2PS    Z24, Z24
+	VCVTDQ2PS    Z25, Z25
+	ADDQ         R10, R12
+	VMOVDQU32    (R12), Z26
+	VPADDD       (R12)(BX*1), Z26, Z27
+	VPSUBD       (R12)(BX*2), Z26, Z26
+	VCVTDQ2PS    Z26, Z26
+	VCVTDQ2PS    Z27, Z27
+	VMULPS       1536(SI), Z24, Z24
+	VMULPS       1536(SI), Z25, Z25
+	VMOVUPS      1600(SI), Z28
+	VMOVAPS      Z24, Z3
+	VFMADD231PS  Z28, Z26, Z3
+	VMOVAPS      Z26, Z10
+	VFMSUB213PS  Z24, Z28, Z10
+	VMOVAPS      Z25, Z4
+	VFMADD231PS  Z28, Z27, Z4
+	VMOVAPS      Z25, Z9
+	VFNMADD231PS Z28, Z27, Z9
+	VMULPS       576(SI), Z1, Z24
+	VMOVUPS      896(SI), Z26
+	VMOVAPS      Z24, Z25
+	VFMADD231PS  Z26, Z2, Z24
+	VFNMADD231PS Z26, Z2, Z25
+	VFMADD132PS  256(SI), Z24, Z0
+	VFMADD132PS  1216(SI), Z25, Z5
+	VADDPS       Z3, Z0, Z12
+	VSUBPS       Z4, Z25, Z13
+	VSUBPS       Z3, Z24, Z14
+	VADDPS       Z4, Z5, Z15
+	VMULPS       576(SI), Z7, Z24
+	VMOVUPS      896(SI), Z26
+	VMOVAPS      Z24, Z25
+	VFMADD231PS  Z26, Z8, Z24
+	VFNMADD231PS Z26, Z8, Z25
+	VFMADD132PS  256(SI), Z24, Z6
+	VFMADD132PS  1216(SI), Z25, Z11
+	VADDPS       Z9, Z6, Z16
+	VSUBPS       Z10, Z25, Z17
+	VSUBPS       Z9, Z24, Z18
+	VADDPS       Z10, Z11, Z19
+	MOVQ         CX, R12
+	LEAQ         (R12)(R11*4), R13
+	LEAQ         (R12)(R11*2), R14
+	ADDQ         R11, R14
+	VCVTDQ2PS    (R12)(R11*1), Z24
+	VCVTDQ2PS    (R12)(R11*2), Z25
+	VMULPS       320(SI), Z24, Z24
+	VMOVUPS      640(SI), Z26
+	VMOVAPS      Z24, Z1
+	VFMADD231PS  Z26, Z25, Z24
+	VFNMADD231PS Z26, Z25, Z1
+	VCVTDQ2PS    (R12), Z0
+	VFMADD132PS  (SI), Z24, Z0
+	VCVTDQ2PS    (R14), Z3
+	VFMADD132PS  960(SI), Z1, Z3
+	VMOVDQU32    (R13), Z27
+	VPADDD       (R13)(BX*1), Z27, Z28
+	VPSUBD       (R13)(BX*2), Z27, Z27
+	VCVTDQ2PS    Z27, Z27
+	VCVTDQ2PS    Z28, Z28
+	VMOVUPS      1280(SI), Z29
+	VFMADD231PS  Z29, Z27, Z0
+	VFNMADD231PS Z29, Z28, Z1
+	VFNMADD231PS Z29, Z27, Z24
+	VMOVAPS      Z24, Z2
+	VFMADD231PS  Z29, Z28, Z3
+	ADDQ         BX, R12
+	ADDQ         R10, R13
+	LEAQ         (R12)(R11*2), R14
+	ADDQ         R11, R14
+	VCVTDQ2PS    (R12)(R11*1), Z24
+	VCVTDQ2PS    (R12)(R11*2), Z25
+	VMULPS       384(SI), Z24, Z24
+	VMOVUPS      704(SI), Z26
+	VMOVAPS      Z24, Z5
+	VFMADD231PS  Z26, Z25, Z24
+	VFNMADD231PS Z26, Z25, Z5
+	VCVTDQ2PS    (R12), Z4
+	VFMADD132PS  64(SI), Z24, Z4
+	VCVTDQ2PS    (R14), Z7
+	VFMADD132PS  1024(SI), Z5, Z7
+	VMOVDQU32    (R13), Z27
+	VPADDD       (R13)(BX*1), Z27, Z28
+	VPSUBD       (R13)(BX*2), Z27, Z27
+	VCVTDQ2PS    Z27, Z27
+	VCVTDQ2PS    Z28, Z28
+	VMOVUPS      1344(SI), Z29
+	VFMADD231PS  Z29, Z27, Z4
+	VFNMADD231PS Z29, Z28, Z5
+	VFNMADD231PS Z29, Z27, Z24
+	VMOVAPS      Z24, Z6
+	VFMADD231PS  Z29, Z28, Z7
+	ADDQ         BX, R12
+	ADDQ         R10, R13
+	LEAQ         (R12)(R11*2), R14
+	ADDQ         R11, R14
+	VCVTDQ2PS    (R12)(R11*1), Z24
+	VCVTDQ2PS    (R12)(R11*2), Z25
+	VMULPS       448(SI), Z24, Z24
+	VMOVUPS      768(SI), Z26
+	VMOVAPS      Z24, Z9
+	VFMADD231PS  Z26, Z25, Z24
+	VFNMADD231PS Z26, Z25, Z9
+	VCVTDQ2PS    (R12), Z8
+	VFMADD132PS  128(SI), Z24, Z8
+	VCVTDQ2PS    (R14), Z11
+	VFMADD132PS  1088(SI), Z9, Z11
+	VMOVDQU32    (R13), Z27
+	VPADDD       (R13)(BX*1), Z27, Z28
+	VPSUBD       (R13)(BX*2), Z27, Z27
+	VCVTDQ2PS    Z27, Z27
+	VCVTDQ2PS    Z28, Z28
+	VMOVUPS      1408(SI), Z29
+	VFMADD231PS  Z29, Z27, Z8
+	VFNMADD231PS Z29, Z28, Z9
+	VFNMADD231PS Z29, Z27, Z24
+	VMOVAPS      Z24, Z10
+	VFMADD231PS  Z29, Z28, Z11
+	ADDQ         BX, R12
+	ADDQ         R10, R13
+	LEAQ         (R12)(R11*2), R14
+	ADDQ         R11, R14
+	VCVTDQ2PS    (R12)(R11*1), Z24
+	VCVTDQ2PS    (R12)(R11*2), Z25
+	VMULPS       512(SI), Z24, Z24
+	VMOVUPS      832(SI), Z26
+	VMOVAPS      Z24, Z21
+	VFMADD231PS  Z26, Z25, Z24
+	VFNMADD231PS Z26, Z25, Z21
+	VCVTDQ2PS    (R12), Z20
+	VFMADD132PS  192(SI), Z24, Z20
+	VCVTDQ2PS    (R14), Z23
+	VFMADD132PS  1152(SI), Z21, Z23
+	VMOVDQU32    (R13), Z27
+	VPADDD       (R13)(BX*1), Z27, Z28
+	VPSUBD       (R13)(BX*2), Z27, Z27
+	VCVTDQ2PS    Z27, Z27
+	VCVTDQ2PS    Z28, Z28
+	VMOVUPS      1472(SI), Z29
+	VFMADD231PS  Z29, Z27, Z20
+	VFNMADD231PS Z29, Z28, Z21
+	VFNMADD231PS Z29, Z27, Z24
+	VMOVAPS      Z24, Z22
+	VFMADD231PS  Z29, Z28, Z23
+	VBROADCASTSS lo+48(FP), Z31
+	MOVQ         R8, R12
+	VADDPS       Z8, Z4, Z24
+	VSUBPS       Z8, Z4, Z25
+	VADDPS       Z24, Z0, Z0
+	VADDPS       Z12, Z0, Z0
+	VSUBPS       Z16, Z25, Z4
+	VSUBPS       Z12, Z24, Z8
+	VADDPS       Z16, Z25, Z25
+	VADDPS       Z20, Z25, Z12
+	VADDPS       (DI), Z0, Z0
+	VMAXPS       Z0, Z31, Z0
+	VMOVUPS      Z0, (R12)
+	VADDPS       64(DI), Z4, Z4
+	VMAXPS       Z4, Z31, Z4
+	VMOVUPS      Z4, 64(R12)
+	VADDPS       128(DI), Z8, Z8
+	VMAXPS       Z8, Z31, Z8
+	VMOVUPS      Z8, 128(R12)
+	VADDPS       192(DI), Z12, Z12
+	VMAXPS       Z12, Z31, Z12
+	VMOVUPS      Z12, 192(R12)
+	ADDQ         R9, R12
+	VADDPS       Z9, Z5, Z24
+	VSUBPS       Z9, Z5, Z25
+	VADDPS       Z24, Z1, Z1
+	VADDPS       Z13, Z1, Z1
+	VSUBPS       Z17, Z25, Z5
+	VSUBPS       Z13, Z24, Z9
+	VADDPS       Z17, Z25, Z25
+	VADDPS       Z21, Z25, Z13
+	VADDPS       256(DI), Z1, Z1
+	VMAXPS       Z1, Z31, Z1
+	VMOVUPS      Z1, (R12)
+	VADDPS       320(DI), Z5, Z5
+	VMAXPS       Z5, Z31, Z5
+	VMOVUPS      Z5, 64(R12)
+	VADDPS       384(DI), Z9, Z9
+	VMAXPS       Z9, Z31, Z9
+	VMOVUPS      Z9, 128(R12)
+	VADDPS       448(DI), Z13, Z13
+	VMAXPS       Z13, Z31, Z13
+	VMOVUPS      Z13, 192(R12)
+	ADDQ         R9, R12
+	VADDPS       Z10, Z6, Z24
+	VSUBPS       Z10, Z6, Z25
+	VADDPS       Z24, Z2, Z2
+	VADDPS       Z14, Z2, Z2
+	VSUBPS       Z18, Z25, Z6
+	VSUBPS       Z14, Z24, Z10
+	VADDPS       Z18, Z25, Z25
+	VADDPS       Z22, Z25, Z14
+	VADDPS       512(DI), Z2, Z2
+	VMAXPS       Z2, Z31, Z2
+	VMOVUPS      Z2, (R12)
+	VADDPS       576(DI), Z6, Z6
+	VMAXPS       Z6, Z31, Z6
+	VMOVUPS      Z6, 64(R12)
+	VADDPS       640(DI), Z10, Z10
+	VMAXPS       Z10, Z31, Z10
+	VMOVUPS      Z10, 128(R12)
+	VADDPS       704(DI), Z14, Z14
+	VMAXPS       Z14, Z31, Z14
+	VMOVUPS      Z14, 192(R12)
+	ADDQ         R9, R12
+	VADDPS       Z11, Z7, Z24
+	VSUBPS       Z11, Z7, Z25
+	VADDPS       Z24, Z3, Z3
+	VADDPS       Z15, Z3, Z3
+	VSUBPS       Z19, Z25, Z7
+	VSUBPS       Z15, Z24, Z11
+	VADDPS       Z19, Z25, Z25
+	VADDPS       Z23, Z25, Z15
+	VADDPS       768(DI), Z3, Z3
+	VMAXPS       Z3, Z31, Z3
+	VMOVUPS      Z3, (R12)
+	VADDPS       832(DI), Z7, Z7
+	VMAXPS       Z7, Z31, Z7
+	VMOVUPS      Z7, 64(R12)
+	VADDPS       896(DI), Z11, Z11
+	VMAXPS       Z11, Z31, Z11
+	VMOVUPS      Z11, 128(R12)
+	VADDPS       960(DI), Z15, Z15
+	VMAXPS       Z15, Z31, Z15
+	VMOVUPS      Z15, 192(R12)
+	ADDQ         DX, CX
+	ADDQ         $0x00000100, R8
+	DECQ         AX
+	JNZ          tile
+	VZEROUPPER
+	RET
+
+// func foldBytesVNNI(u *float32, weights *float32, scale float32, level float32, most *float32, offsets *float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·foldBytesVNNI(SB), $0-40
+	MOVQ         u+0(FP), AX
+	MOVQ         weights+8(FP), CX
+	MOVQ         most+24(FP), DX
+	MOVQ         offsets+32(FP), BX
+	VBROADCASTSS scale+16(FP), Z31
+	VBROADCASTSS level+20(FP), Z30
+	VBROADCASTSS intQuarter<>+0(SB), Z29
+	VMOVUPS      (CX), Z18
+	VMOVUPS      (BX), Z26
+	VFMADD231PS  Z18, Z30, Z26
+	VMOVUPS      Z26, (BX)
+	VMULPS       Z31, Z18, Z18
+	VMOVUPS      192(CX), Z19
+	VMOVUPS      192(BX), Z26
+	VFMADD231PS  Z19, Z30, Z26
+	VMOVUPS      Z26, 192(BX)
+	VMULPS       Z31, Z19, Z19
+	VMOVUPS      384(CX), Z20
+	VMOVUPS      384(BX), Z26
+	VFMADD231PS  Z20, Z30, Z26
+	VMOVUPS      Z26, 384(BX)
+	VMULPS       Z31, Z20, Z20
+	VADDPS       Z20, Z18, Z26
+	VMULPS       Z29, Z19, Z12
+	VMOVAPS      Z26, Z3
+	VFMADD213PS  Z12, Z29, Z3
+	VFMSUB213PS  Z12, Z29, Z26
+	VMOVAPS      Z26, Z6
+	VSUBPS       Z20, Z18, Z26
+	VMULPS       Z29, Z26, Z9
+	VPXORD       Z27, Z27, Z27
+	VSUBPS       Z18, Z27, Z0
+	VMOVAPS      Z20, Z15
+	VMOVUPS      64(CX), Z18
+	VMOVUPS      64(BX), Z26
+	VFMADD231PS  Z18, Z30, Z26
+	VMOVUPS      Z26, 64(BX)
+	VMULPS       Z31, Z18, Z18
+	VMOVUPS      256(CX), Z19
+	VMOVUPS      256(BX), Z26
+	VFMADD231PS  Z19, Z30, Z26
+	VMOVUPS      Z26, 256(BX)
+	VMULPS       Z31, Z19, Z19
+	VMOVUPS      448(CX), Z20
+	VMOVUPS      448(BX), Z26
+	VFMADD231PS  Z20, Z30, Z26
+	VMOVUPS      Z26, 448(BX)
+	VMULPS       Z31, Z20, Z20
+	VADDPS       Z20, Z18, Z26
+	VMULPS       Z29, Z19, Z13
+	VMOVAPS      Z26, Z4
+	VFMADD213PS  Z13, Z29, Z4
+	VFMSUB213PS  Z13, Z29, Z26
+	VMOVAPS      Z26, Z7
+	VSUBPS       Z20, Z18, Z26
+	VMULPS       Z29, Z26, Z10
+	VPXORD       Z27, Z27, Z27
+	VSUBPS       Z18, Z27, Z1
+	VMOVAPS      Z20, Z16
+	VMOVUPS      128(CX), Z18
+	VMOVUPS      128(BX), Z26
+	VFMADD231PS  Z18, Z30, Z26
+	VMOVUPS      Z26, 128(BX)
+	VMULPS       Z31, Z18, Z18
+	VMOVUPS      320(CX), Z19
+	VMOVUPS      320(BX), Z26
+	VFMADD231PS  Z19, Z30, Z26
+	VMOVUPS      Z26, 320(BX)
+	VMULPS       Z31, Z19, Z19
+	VMOVUPS      512(CX), Z20
+	VMOVUPS      512(BX), Z26
+	VFMADD231PS  Z20, Z30, Z26
+	VMOVUPS      Z26, 512(BX)
+	VMULPS       Z31, Z20, Z20
+	VADDPS       Z20, Z18, Z26
+	VMULPS       Z29, Z19, Z14
+	VMOVAPS      Z26, Z5
+	VFMADD213PS  Z14, Z29, Z5
+	VFMSUB213PS  Z14, Z29, Z26
+	VMOVAPS      Z26, Z8
+	VSUBPS       Z20, Z18, Z26
+	VMULPS       Z29, Z26, Z11
+	VPXORD       Z27, Z27, Z27
+	VSUBPS       Z18, Z27, Z2
+	VMOVAPS      Z20, Z17
+	VADDPS       Z2, Z0, Z26
+	VMULPS       Z29, Z1, Z22
+	VMOVAPS      Z26, Z19
+	VFMADD213PS  Z22, Z29, Z19
+	VFMSUB213PS  Z22, Z29, Z26
+	VMOVAPS      Z26, Z20
+	VSUBPS       Z2, Z0, Z26
+	VMULPS       Z29, Z26, Z21
+	VPXORD       Z27, Z27, Z27
+	VSUBPS       Z0, Z27, Z18
+	VMOVAPS      Z2, Z23
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      (DX), Z28
+	VRANGEPS     $0x0b, Z18, Z28, Z28
+	VMOVUPS      Z28, (DX)
+	VMOVUPS      Z19, 64(AX)
+	VMOVUPS      64(DX), Z28
+	VRANGEPS     $0x0b, Z19, Z28, Z28
+	VMOVUPS      Z28, 64(DX)
+	VMOVUPS      Z20, 128(AX)
+	VMOVUPS      128(DX), Z28
+	VRANGEPS     $0x0b, Z20, Z28, Z28
+	VMOVUPS      Z28, 128(DX)
+	VMOVUPS      Z23, 192(AX)
+	VMOVUPS      192(DX), Z28
+	VRANGEPS     $0x0b, Z23, Z28, Z28
+	VMOVUPS      Z28, 192(DX)
+	VMOVUPS      Z21, 256(AX)
+	VSUBPS       Z21, Z22, Z26
+	VMOVUPS      Z26, 320(AX)
+	VADDPS       Z21, Z22, Z27
+	VMOVUPS      Z27, 384(AX)
+	VMOVUPS      256(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 256(DX)
+	VADDPS       Z5, Z3, Z26
+	VMULPS       Z29, Z4, Z22
+	VMOVAPS      Z26, Z19
+	VFMADD213PS  Z22, Z29, Z19
+	VFMSUB213PS  Z22, Z29, Z26
+	VMOVAPS      Z26, Z20
+	VSUBPS       Z5, Z3, Z26
+	VMULPS       Z29, Z26, Z21
+	VPXORD       Z27, Z27, Z27
+	VSUBPS       Z3, Z27, Z18
+	VMOVAPS      Z5, Z23
+	VMOVUPS      Z18, 448(AX)
+	VMOVUPS      320(DX), Z28
+	VRANGEPS     $0x0b, Z18, Z28, Z28
+	VMOVUPS      Z28, 320(DX)
+	VMOVUPS      Z19, 512(AX)
+	VMOVUPS      384(DX), Z28
+	VRANGEPS     $0x0b, Z19, Z28, Z28
+	VMOVUPS      Z28, 384(DX)
+	VMOVUPS      Z20, 576(AX)
+	VMOVUPS      448(DX), Z28
+	VRANGEPS     $0x0b, Z20, Z28, Z28
+	VMOVUPS      Z28, 448(DX)
+	VMOVUPS      Z23, 640(AX)
+	VMOVUPS      512(DX), Z28
+	VRANGEPS     $0x0b, Z23, Z28, Z28
+	VMOVUPS      Z28, 512(DX)
+	VMOVUPS      Z21, 704(AX)
+	VSUBPS       Z21, Z22, Z26
+	VMOVUPS      Z26, 768(AX)
+	VADDPS       Z21, Z22, Z27
+	VMOVUPS      Z27, 832(AX)
+	VMOVUPS      576(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 576(DX)
+	VADDPS       Z8, Z6, Z26
+	VMULPS       Z29, Z7, Z22
+	VMOVAPS      Z26, Z19
+	VFMADD213PS  Z22, Z29, Z19
+	VFMSUB213PS  Z22, Z29, Z26
+	VMOVAPS      Z26, Z20
+	VSUBPS       Z8, Z6, Z26
+	VMULPS       Z29, Z26, Z21
+	VPXORD       Z27, Z27, Z27
+	VSUBPS       Z6, Z27, Z18
+	VMOVAPS      Z8, Z23
+	VMOVUPS      Z18, 896(AX)
+	VMOVUPS      640(DX), Z28
+	VRANGEPS     $0x0b, Z18, Z28, Z28
+	VMOVUPS      Z28, 640(DX)
+	VMOVUPS      Z19, 960(AX)
+	VMOVUPS      704(DX), Z28
+	VRANGEPS     $0x0b, Z19, Z28, Z28
+	VMOVUPS      Z28, 704(DX)
+	VMOVUPS      Z20, 1024(AX)
+	VMOVUPS      768(DX), Z28
+	VRANGEPS     $0x0b, Z20, Z28, Z28
+	VMOVUPS      Z28, 768(DX)
+	VMOVUPS      Z23, 1088(AX)
+	VMOVUPS      832(DX), Z28
+	VRANGEPS     $0x0b, Z23, Z28, Z28
+	VMOVUPS      Z28, 832(DX)
+	VMOVUPS      Z21, 1152(AX)
+	VSUBPS       Z21, Z22, Z26
+	VMOVUPS      Z26, 1216(AX)
+	VADDPS       Z21, Z22, Z27
+	VMOVUPS      Z27, 1280(AX)
+	VMOVUPS      896(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 896(DX)
+	VADDPS       Z17, Z15, Z26
+	VMULPS       Z29, Z16, Z22
+	VMOVAPS      Z26, Z19
+	VFMADD213PS  Z22, Z29, Z19
+	VFMSUB213PS  Z22, Z29, Z26
+	VMOVAPS      Z26, Z20
+	VSUBPS       Z17, Z15, Z26
+	VMULPS       Z29, Z26, Z21
+	VPXORD       Z27, Z27, Z27
+	VSUBPS       Z15, Z27, Z18
+	VMOVAPS      Z17, Z23
+	VMOVUPS      Z18, 1344(AX)
+	VMOVUPS      960(DX), Z28
+	VRANGEPS     $0x0b, Z18, Z28, Z28
+	VMOVUPS      Z28, 960(DX)
+	VMOVUPS      Z19, 1408(AX)
+	VMOVUPS      1024(DX), Z28
+	VRANGEPS     $0x0b, Z19, Z28, Z28
+	VMOVUPS      Z28, 1024(DX)
+	VMOVUPS      Z20, 1472(AX)
+	VMOVUPS      1088(DX), Z28
+	VRANGEPS     $0x0b, Z20, Z28, Z28
+	VMOVUPS      Z28, 1088(DX)
+	VMOVUPS      Z23, 1536(AX)
+	VMOVUPS      1152(DX), Z28
+	VRANGEPS     $0x0b, Z23, Z28, Z28
+	VMOVUPS      Z28, 1152(DX)
+	VMOVUPS      Z21, 1600(AX)
+	VSUBPS       Z21, Z22, Z26
+	VMOVUPS      Z26, 1664(AX)
+	VADDPS       Z21, Z22, Z27
+	VMOVUPS      Z27, 1728(AX)
+	VMOVUPS      1216(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 1216(DX)
+	VADDPS       Z11, Z9, Z26
+	VMULPS       Z29, Z10, Z4
+	VMOVAPS      Z26, Z1
+	VFMADD213PS  Z4, Z29, Z1
+	VFMSUB213PS  Z4, Z29, Z26
+	VMOVAPS      Z26, Z2
+	VSUBPS       Z11, Z9, Z26
+	VMULPS       Z29, Z26, Z3
+	VPXORD       Z27, Z27, Z27
+	VSUBPS       Z9, Z27, Z0
+	VMOVAPS      Z11, Z5
+	VADDPS       Z14, Z12, Z26
+	VMULPS       Z29, Z13, Z22
+	VMOVAPS      Z26, Z19
+	VFMADD213PS  Z22, Z29, Z19
+	VFMSUB213PS  Z22, Z29, Z26
+	VMOVAPS      Z26, Z20
+	VSUBPS       Z14, Z12, Z26
+	VMULPS       Z29, Z26, Z21
+	VPXORD       Z27, Z27, Z27
+	VSUBPS       Z12, Z27, Z18
+	VMOVAPS      Z14, Z23
+	VMOVUPS      Z0, 1792(AX)
+	VSUBPS       Z0, Z18, Z26
+	VMOVUPS      Z26, 1856(AX)
+	VADDPS       Z0, Z18, Z27
+	VMOVUPS      Z27, 1920(AX)
+	VMOVUPS      1280(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 1280(DX)
+	VMOVUPS      Z1, 1984(AX)
+	VSUBPS       Z1, Z19, Z26
+	VMOVUPS      Z26, 2048(AX)
+	VADDPS       Z1, Z19, Z27
+	VMOVUPS      Z27, 2112(AX)
+	VMOVUPS      1344(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 1344(DX)
+	VMOVUPS      Z2, 2176(AX)
+	VSUBPS       Z2, Z20, Z26
+	VMOVUPS      Z26, 2240(AX)
+	VADDPS       Z2, Z20, Z27
+	VMOVUPS      Z27, 2304(AX)
+	VMOVUPS      1408(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 1408(DX)
+	VMOVUPS      Z5, 2368(AX)
+	VSUBPS       Z5, Z23, Z26
+	VMOVUPS      Z26, 2432(AX)
+	VADDPS       Z5, Z23, Z27
+	VMOVUPS      Z27, 2496(AX)
+	VMOVUPS      1472(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 1472(DX)
+	VSUBPS       Z22, Z3, Z6
+	VADDPS       Z21, Z4, Z7
+	VMOVUPS      Z6, 2560(AX)
+	VSUBPS       Z6, Z7, Z26
+	VMOVUPS      Z26, 2624(AX)
+	VADDPS       Z6, Z7, Z27
+	VMOVUPS      Z27, 2688(AX)
+	VMOVUPS      1536(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 1536(DX)
+	VADDPS       Z22, Z3, Z6
+	VSUBPS       Z4, Z21, Z7
+	VMOVUPS      Z6, 2752(AX)
+	VSUBPS       Z6, Z7, Z26
+	VMOVUPS      Z26, 2816(AX)
+	VADDPS       Z6, Z7, Z27
+	VMOVUPS      Z27, 2880(AX)
+	VMOVUPS      1600(DX), Z28
+	VRANGEPS     $0x0b, Z26, Z28, Z28
+	VRANGEPS     $0x0b, Z27, Z28, Z28
+	VMOVUPS      Z28, 1600(DX)
+	VZEROUPPER
+	RET
+
+// func roundBytesVNNI(quads int, dst *int8, u *float32, pitch int, inverse *float32, start *int32)
+// Requires: AVX, AVX512F
+TEXT ·roundBytesVNNI(SB), $0-48
+	MOVQ         quads+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         u+16(FP), DX
+	MOVQ         pitch+24(FP), BX
+	MOVQ         inverse+32(FP), SI
+	MOVQ         start+40(FP), DI
+	VPXORD       Z4, Z4, Z4
+	VMOVUPS      (SI), Z5
+	VPBROADCASTD intLowByte<>+0(SB), Z6
+
+quad:
+	LEAQ      (DX)(BX*2), SI
+	ADDQ      BX, SI
+	VMULPS    (DX), Z5, Z0
+	VCVTPS2DQ Z0, Z0
+	VPADDD    Z0, Z4, Z4
+	VPANDD    Z6, Z0, Z0
+	VMULPS    (DX)(BX*1), Z5, Z1
+	VCVTPS2DQ Z1, Z1
+	VPADDD    Z1, Z4, Z4
+	VPANDD    Z6, Z1, Z1
+	VPSLLD    $0x08, Z1, Z1
+	VPORD     Z1, Z0, Z0
+	VMULPS    (DX)(BX*2), Z5, Z2
+	VCVTPS2DQ Z2, Z2
+	VPADDD    Z2, Z4, Z4
+	VPANDD    Z6, Z2, Z2
+	VPSLLD    $0x10, Z2, Z2
+	VPORD     Z2, Z0, Z0
+	VMULPS    (SI), Z5, Z3
+	VCVTPS2DQ Z3, Z3
+	VPADDD    Z3, Z4, Z4
+	VPSLLD    $0x18, Z3, Z3
+	VPORD     Z3, Z0, Z0
+	VMOVDQU32 Z0, (CX)
+	LEAQ      (DX)(BX*4), DX
+	ADDQ      $0x40, CX
+	DECQ      AX
+	JNZ       quad
+	VPSLLD    $0x07, Z4, Z4
+	VMOVDQU32 (DI), Z0
+	VPSUBD    Z4, Z0, Z0
+	VMOVDQU32 Z0, (DI)
+	VZEROUPPER
+	RET
+
+DATA intLowByte<>+0(SB)/4, $0x000000ff
+DATA intLowByte<>+4(SB)/4, $0x000000ff
+DATA intLowByte<>+8(SB)/4, $0x000000ff
+DATA intLowByte<>+12(SB)/4, $0x000000ff
+DATA intLowByte<>+16(SB)/4, $0x000000ff
+DATA intLowByte<>+20(SB)/4, $0x000000ff
+DATA intLowByte<>+24(SB)/4, $0x000000ff
+DATA intLowByte<>+28(SB)/4, $0x000000ff
+GLOBL intLowByte<>(SB), RODATA|NOPTR, $32
