@@ -35,35 +35,28 @@ func edge(i int) float64 {
 	return math.Ldexp(1+float64(i%octave)/octave, i/octave) - 1
 }
 
-// grow gives both sides bins up to the largest |z| expected.
-func grow(side []int64, largest float32) []int64 {
-	if n := bin(largest) + 1; n > len(side) {
-		return append(side, make([]int64, n-len(side))...)
-	}
-	return side
-}
-
-// add counts z = (x-mean)*inverse of every finite value of x, which lie from
-// lowest to highest; zeros of them are 0 and go to Zeros, if mean is 0. The
-// largest |z| must be below 2^32. Products are not fused with sums anywhere
-// here, so that every machine counts the same; nothing branches on the signs,
-// which no processor could predict.
-func (h *Histogram) add(x []float32, mean, inverse float64, lowest, highest float32, zeros int64) {
-	z := func(v float32) float32 { return float32(float64(float64(v)-mean) * inverse) }
-	if lo := z(lowest); lo < 0 {
-		h.Below = grow(h.Below, -lo)
-	}
-	h.Above = grow(h.Above, max(z(highest), 0))
-	sides := [2][]int64{h.Above, h.Below}
-	for _, v := range x {
-		if !finite(v) {
-			continue
+// add counts z = (x-mean)*inverse of values x, which are finite; zeros of them are 0
+// and go to Zeros, if mean is 0. The largest |z| must be below 2^32. Products are
+// not fused with sums anywhere here, so that every machine counts the same; nothing
+// branches on the signs, which no processor could predict.
+func (h *Histogram) add(x []float32, mean, inverse float64, zeros int64) {
+	const above, below = 0, 1
+	var counts [2 * maxBins]uint32
+	for len(x) > 0 {
+		part := x[:min(len(x), math.MaxUint32)]
+		x = x[len(part):]
+		for _, v := range part {
+			bits := math.Float32bits(float32(float64(float64(v)-mean) * inverse))
+			counts[(uint32(bin(math.Float32frombits(bits&^(1<<31))))|bits>>31*maxBins)%(2*maxBins)]++
 		}
-		bits := math.Float32bits(z(v))
-		sides[bits>>31][bin(math.Float32frombits(bits&^(1<<31)))]++
+		h.Above = addCounts(h.Above, counts[above*maxBins:][:maxBins])
+		h.Below = addCounts(h.Below, counts[below*maxBins:])
+		clear(counts[:])
 	}
-	h.Above[0] -= zeros
-	h.Zeros += zeros
+	if zeros > 0 {
+		h.Above[0] -= zeros
+		h.Zeros += zeros
+	}
 }
 
 func (h *Histogram) merge(g *Histogram) {
@@ -71,12 +64,16 @@ func (h *Histogram) merge(g *Histogram) {
 	h.Below, h.Above = addCounts(h.Below, g.Below), addCounts(h.Above, g.Above)
 }
 
-func addCounts(a, b []int64) []int64 {
+// addCounts adds the counts of b, without its trailing zeros, to a.
+func addCounts[C int64 | uint32](a []int64, b []C) []int64 {
+	for len(b) > 0 && b[len(b)-1] == 0 {
+		b = b[:len(b)-1]
+	}
 	if len(a) < len(b) {
 		a = append(a, make([]int64, len(b)-len(a))...)
 	}
 	for i, n := range b {
-		a[i] += n
+		a[i] += int64(n)
 	}
 	return a
 }

@@ -32,12 +32,12 @@ type ChannelStats struct {
 	Images    int64   `json:"images"`     // observed, in all
 	Flat      int64   `json:"flat"`       // of these: normaliser zero (constant, or nothing positive), not in Z
 	NonFinite int64   `json:"non_finite"` // NaN and infinite values, counted nowhere else
-	Zeros     int64   `json:"zeros"`      // values equal to 0
+	Zeros     int64   `json:"zeros"`      // values equal to 0, of PostReLU channels
 	Min       float32 `json:"min"`        // over all finite values; 0 when there is none
 	Max       float32 `json:"max"`
 
 	All      Moments `json:"all"`      // of all finite values
-	Positive Moments `json:"positive"` // of the values above 0
+	Positive Moments `json:"positive"` // of the values above 0, of PostReLU channels
 
 	// The normaliser std of each image: of all values for Signed, of the positive
 	// ones, at least a share of their mean (quant.Spread), for PostReLU tensors. Its square weighs errors of Z back to errors of x.
@@ -162,31 +162,13 @@ type imageMoments struct {
 func (p imageMoments) variance() float64 { return p.m2 / float64(max(p.count, 1)) }
 
 func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
-	// Signs are as good as random, so these loops do not branch on them.
-	var all, positive imageMoments
-	var sum, positiveSum float64
-	var zeros int64
-	lowest, highest := float32(math.Inf(1)), float32(math.Inf(-1))
-	for _, v := range x {
-		if !finite(v) {
-			s.NonFinite++
-			continue
-		}
-		zero, above := signs(v)
-		zeros += int64(zero)
-		positive.count += int64(above)
-		all.count++
-		sum += float64(v)
-		positiveSum += masked(float64(v), above)
-		if v < lowest {
-			lowest = v
-		}
-		if v > highest {
-			highest = v
-		}
+	all, lowest, highest, ok := survey(x)
+	if !ok {
+		clean := slices.DeleteFunc(slices.Clone(x), func(v float32) bool { return !finite(v) })
+		s.NonFinite += int64(len(x) - len(clean))
+		x = clean
+		all, lowest, highest, _ = survey(x)
 	}
-	s.Zeros += zeros
-	lowest, highest = lowest+0, highest+0 // -0 becomes 0
 	s.Images++
 	if all.count > 0 {
 		if s.All.Count == 0 {
@@ -194,30 +176,26 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
 		}
 		s.Min, s.Max = min(s.Min, lowest), max(s.Max, highest)
 	}
-	all.mean = sum / float64(max(all.count, 1))
-	positive.mean = positiveSum / float64(max(positive.count, 1))
-	for _, v := range x {
-		if !finite(v) {
-			continue
-		}
-		_, above := signs(v)
-		dev := float64(v) - all.mean
-		all.m2 += float64(dev * dev)
-		dev = masked(float64(v)-positive.mean, above)
-		positive.m2 += float64(dev * dev)
+	zeros := int64(0) // values like others in a Signed channel
+	mean, of := all.mean, &all
+	if d == quant.PostReLU {
+		var positive imageMoments
+		positive, zeros = positiveMoments(x, float64(all.mean*float64(all.count)))
+		// The zeros are all at one distance from the mean of both.
+		apart := positive.mean - all.mean
+		all.m2 = positive.m2 + float64(float64(positive.count)*float64(apart*apart)) + float64(float64(all.count-positive.count)*float64(all.mean*all.mean))
+		s.Zeros += zeros
+		s.Positive.add(positive)
+		mean, of = 0, &positive
+	} else {
+		all.m2 = deviations(x, all.mean)
 	}
 	s.All.add(all)
-	s.Positive.add(positive)
 
-	variance, mean := all.variance(), all.mean
-	if d == quant.PostReLU {
-		variance, mean = positive.variance(), 0
-	} else {
-		zeros = 0 // values like others
-	}
+	variance := of.variance()
 	std := math.Sqrt(variance)
 	if d == quant.PostReLU {
-		std = quant.Spread(positive.mean, std)
+		std = quant.Spread(of.mean, std)
 		variance = float64(std * std)
 	}
 	s.Variances.Add(variance)
@@ -226,7 +204,7 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
 	}
 	s.MinStd, s.MaxStd = min(s.MinStd, std), max(s.MaxStd, std)
 	if static && all.count > 0 {
-		s.Z.add(x, 0, ValueScale, lowest, highest, zeros)
+		s.Z.add(x, 0, ValueScale, zeros)
 		return
 	}
 	// A spread of float rounding only: a constant channel, or a single value.
@@ -234,17 +212,97 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
 		s.Flat++
 		return
 	}
-	s.Z.add(x, mean, 1/std, lowest, highest, zeros)
+	s.Z.add(x, mean, 1/std, zeros)
+}
+
+// The loops over all values of a channel keep four sums, which need not wait for
+// each other, and do not branch on signs, which are as good as random.
+
+// survey returns count and mean of x and its extremes; not ok when a value is NaN or infinite.
+func survey(x []float32) (m imageMoments, lowest, highest float32, ok bool) {
+	if len(x) == 0 {
+		return m, 0, 0, true
+	}
+	lowest, highest = x[0], x[0]
+	var sum [4]float64
+	var wrong float32 // NaN once a value is not finite
+	rest := x
+	for ; len(rest) >= 4; rest = rest[4:] {
+		a, b, c, d := rest[0], rest[1], rest[2], rest[3]
+		sum[0], sum[1], sum[2], sum[3] = sum[0]+float64(a), sum[1]+float64(b), sum[2]+float64(c), sum[3]+float64(d)
+		wrong += (a - a) + (b - b) + (c - c) + (d - d)
+		lowest, highest = extremes(lowest, highest, a)
+		lowest, highest = extremes(lowest, highest, b)
+		lowest, highest = extremes(lowest, highest, c)
+		lowest, highest = extremes(lowest, highest, d)
+	}
+	for _, v := range rest {
+		sum[0] += float64(v)
+		wrong += v - v
+		lowest, highest = extremes(lowest, highest, v)
+	}
+	m.count = int64(len(x))
+	m.mean = (sum[0] + sum[1] + sum[2] + sum[3]) / float64(m.count)
+	return m, lowest + 0, highest + 0, finite(wrong) // + 0: -0 becomes 0
+}
+
+func extremes(lowest, highest, v float32) (float32, float32) {
+	if v < lowest {
+		lowest = v
+	}
+	if v > highest {
+		highest = v
+	}
+	return lowest, highest
+}
+
+// deviations returns the sum of squared deviations from mean.
+func deviations(x []float32, mean float64) float64 {
+	var sum [4]float64
+	rest := x
+	for ; len(rest) >= 4; rest = rest[4:] {
+		for i := range sum {
+			d := float64(rest[i]) - mean
+			sum[i] += float64(d * d)
+		}
+	}
+	for _, v := range rest {
+		d := float64(v) - mean
+		sum[0] += float64(d * d)
+	}
+	return sum[0] + sum[1] + sum[2] + sum[3]
+}
+
+// positiveMoments returns those of the values above 0 of a channel without values
+// below, whose sum is given, and how many are 0.
+func positiveMoments(x []float32, sum float64) (m imageMoments, zeros int64) {
+	for _, v := range x {
+		zeros += int64(isZero(v))
+	}
+	m.count = int64(len(x)) - zeros
+	m.mean = sum / float64(max(m.count, 1))
+	var squares [2]float64
+	rest := x
+	for ; len(rest) >= 2; rest = rest[2:] {
+		for i := range squares {
+			d := masked(float64(rest[i])-m.mean, 1-isZero(rest[i]))
+			squares[i] += float64(d * d)
+		}
+	}
+	for _, v := range rest {
+		d := masked(float64(v)-m.mean, 1-isZero(v))
+		squares[0] += float64(d * d)
+	}
+	m.m2 = squares[0] + squares[1]
+	return m, zeros
 }
 
 // finite is false for NaN and infinities.
 func finite(v float32) bool { return v-v == 0 }
 
-// signs returns 1 or 0 for v == 0 and for v > 0.
-func signs(v float32) (zero, above uint64) {
-	bits := math.Float32bits(v)
-	zero = (uint64(bits<<1) - 1) >> 63
-	return zero, 1 &^ (zero | uint64(bits>>31))
+// isZero returns 1 for 0 and -0, else 0.
+func isZero(v float32) uint64 {
+	return (uint64(math.Float32bits(v)<<1) - 1) >> 63
 }
 
 // masked returns v where keep is 1, 0 where it is 0.
@@ -255,11 +313,6 @@ func masked(v float64, keep uint64) float64 {
 // MeanVariance returns the mean over images of the squared normaliser.
 func (s *ChannelStats) MeanVariance() float64 {
 	return s.Variances.Float64() / float64(max(s.Images, 1))
-}
-
-// ZeroShare returns the share of values equal to 0.
-func (s *ChannelStats) ZeroShare() float64 {
-	return float64(s.Zeros) / float64(max(s.All.Count, 1))
 }
 
 // Merge adds the statistics of other images. The result does not depend on the
