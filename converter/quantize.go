@@ -22,6 +22,7 @@ type QuantizeOptions struct {
 	Protect  bool           // 8 bits for the few layers that lose most of the picture, where much is lost
 	MaxDrop  float64        // when above 0: the lowest average bits whose PSNR-Y drops by at most this many dB on the calibration pictures
 	Opset    int64          // 0 means the lowest that stores the codes at their own width
+	Inline   bool           // standard operators only: the DAQ functions are expanded
 	Input    calib.Input
 	Threads  int // 0 means all processors
 	Progress Progress
@@ -61,6 +62,9 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 		return nil, fmt.Errorf("the plan was made for another network (%.12s, this is %.12s): make one from this network, or take its \"model\" line out", p.Model, result.Source)
 	}
 	if mode == target.Static {
+		if o.Inline {
+			return nil, fmt.Errorf("static graphs have standard operators only: leave out --inline, which expands the functions of dynamic ones")
+		}
 		if err := result.quantizeStatic(ctx, images, t, o); err != nil {
 			return nil, err
 		}
@@ -97,6 +101,12 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 		if quantized, err = result.protect(ctx, images, quantized, o); err != nil {
 			return nil, err
 		}
+	}
+	if o.Inline {
+		if err := onnx.Inline(quantized); err != nil {
+			return nil, err
+		}
+		quantized.IRVersion = max(simple.IRVersion, onnx.IRVersionFor(quantized.Opset("")))
 	}
 	result.Model = quantized
 	return result.finish(o), nil

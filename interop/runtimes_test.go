@@ -73,7 +73,7 @@ var forms = []form{
 	{"web 8 bits", false, everywhere, static("web", 8)},
 	{"portable 8 bits", true, functions, dynamic(8, 0)},
 	{"portable 4 bits", true, regexp.MustCompile("^(ort|ort extended|ort disabled|reference|web)$"), dynamic(4, 0)},
-	{"portable 4 bits opset 18 inlined", true, everywhere, inlined(dynamic(4, 18))},
+	{"portable 4 bits opset 18 inlined", true, everywhere, inlined(4, 18)},
 }
 
 // limit is what a runtime is known not to run, whatever the form of the network. A cell
@@ -115,6 +115,12 @@ func dynamic(bits int, opset int64) func(*onnx.Model, *calib.Dataset) (*onnx.Mod
 	return emit(o)
 }
 
+func inlined(bits int, opset int64) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
+	o := settings(bits, passes.Wide)
+	o.Opset, o.Inline = opset, true
+	return emit(o)
+}
+
 func emit(o converter.QuantizeOptions) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
 	return func(m *onnx.Model, images *calib.Dataset) (*onnx.Model, error) {
 		result, err := converter.Quantize(context.Background(), m, images, o)
@@ -122,16 +128,6 @@ func emit(o converter.QuantizeOptions) func(*onnx.Model, *calib.Dataset) (*onnx.
 			return nil, err
 		}
 		return result.Model, nil
-	}
-}
-
-func inlined(f func(*onnx.Model, *calib.Dataset) (*onnx.Model, error)) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
-	return func(m *onnx.Model, images *calib.Dataset) (*onnx.Model, error) {
-		q, err := f(m, images)
-		if err != nil {
-			return nil, err
-		}
-		return q, onnx.Inline(q)
 	}
 }
 

@@ -65,7 +65,7 @@ func Quantize(m *onnx.Model, p *Plan, rounding Rounding, opset int64) (*Quantize
 }
 
 const (
-	minOpset           = 13 // BitShift, Mod and per-axis forms that ONNX runtimes share
+	minOpset           = 11 // BitShift
 	functionsIRVersion = 8  // model-local functions
 )
 

@@ -37,6 +37,7 @@ type quantizeFlags struct {
 	protect        bool
 	step           string
 	opset          int64
+	inline         bool
 	plan, savePlan string
 	profile        string
 	overwrite      bool
@@ -59,7 +60,8 @@ that knows ONNX functions.`,
   daq quantize edsr.onnx -o edsr_good.onnx --calib photos --max-drop 0.2
   daq quantize edsr.onnx -o edsr_paper.onnx --step paper --bits 3
   daq quantize edsr.onnx -o edsr_3bit.onnx --calib photos --profile edsr.profile --bits 3
-  daq quantize edsr.onnx -o edsr_edited.onnx --plan edited.json`,
+  daq quantize edsr.onnx -o edsr_edited.onnx --plan edited.json
+  daq quantize edsr.onnx -o edsr_anywhere.onnx --calib photos --inline --opset 13`,
 		Args:                  arguments("MODEL.onnx"),
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -82,7 +84,8 @@ that knows ONNX functions.`,
 	flags.StringVar(&f.step, "step", "calibrated", "`rule` for the distance of two codes: calibrated (from the pictures); or paper, wide or a number of standard deviations, which need no pictures")
 	f.layers.add(flags)
 	f.input.add(flags)
-	flags.Int64Var(&f.opset, "opset", 0, "`version` of the opset of OUT.onnx, 13 or later and not below the model's own; 0 is the lowest that stores the codes at their width")
+	flags.Int64Var(&f.opset, "opset", 0, "`version` of the opset of OUT.onnx, 11 or later and not below the model's own; 0 is the lowest that stores the codes at their width")
+	flags.BoolVar(&f.inline, "inline", false, "write standard operators only, for runtimes that do not know model-local functions; with --opset, also for those without types of 2 and 4 bits")
 	flags.StringVar(&f.plan, "plan", "", "obey the choices of this `file` (see --save-plan) instead of the flags above; with --calib, weights are rounded for the pictures again")
 	flags.StringVar(&f.profile, "profile", "", "statistics collected before (daq calibrate): this `file`'s pictures are not run again; weights are rounded for the pictures of --calib, to the nearest code without")
 	flags.StringVar(&f.savePlan, "save-plan", "", "write all choices made to this `file`, to be edited and given back")
@@ -130,9 +133,9 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 		}
 	}
 	if f.opset < 0 {
-		return o, usagef("--opset %d: want 13 or later", f.opset)
+		return o, usagef("--opset %d: want 11 or later", f.opset)
 	}
-	o.WeightBits, o.ActivationBits, o.SigmaBits, o.Opset = f.weightBits, f.activationBits, f.sigmaBits, f.opset
+	o.WeightBits, o.ActivationBits, o.SigmaBits, o.Opset, o.Inline = f.weightBits, f.activationBits, f.sigmaBits, f.opset, f.inline
 	if o.Rule, err = passes.ParseRule(f.step); err != nil {
 		return o, usagef("--%v", err)
 	}
@@ -196,7 +199,7 @@ func (f *quantizeFlags) form(o *converter.QuantizeOptions, flags *pflag.FlagSet)
 			f.activationBits = 8
 		}
 	}
-	for _, name := range []string{"sigma-bits", "average-bits", "max-drop"} {
+	for _, name := range []string{"sigma-bits", "average-bits", "max-drop", "inline"} {
 		if flags.Changed(name) {
 			return usagef("--%s is for dynamic quantization: leave it out, or choose --mode dynamic", name)
 		}

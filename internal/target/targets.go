@@ -8,11 +8,11 @@ func All() []*Target {
 }
 
 // portable: any runtime that knows model-local functions or, inlined, standard
-// operators of opset 13.
+// operators of opset 11.
 var portable = &Target{
 	Name: "portable", For: "any ONNX runtime",
 	Modes:    []Mode{Dynamic},
-	MinOpset: 13, MaxOpset: 26,
+	MinOpset: 11, MaxOpset: 26,
 }
 
 // onnxruntime: the CPU provider of ONNX Runtime 1.20 and later.
