@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -108,6 +109,58 @@ func TestUpgradeKeepsNetworks(t *testing.T) {
 	for _, d := range compareModels(t, pairs, "--size", "24x27", "--check") {
 		if d.MaxAbsDiff != 0 {
 			t.Errorf("%s and %s differ by %g", d.A, d.B, d.MaxAbsDiff)
+		}
+	}
+}
+
+// Expanded functions need nothing that came after opset 11, and compute in ONNX
+// Runtime what the functions do.
+func TestInlinedAtTheLowestOpset(t *testing.T) {
+	dir := t.TempDir()
+	var pairs []string
+	for _, bits := range []int{2, 4, 8} {
+		m, err := onnx.Parse(`<ir_version: 6, opset_import: ["" : 11]>
+g (float[1,3,h,w] x, float[8,3,3,3] w0, float[8,8,3,3] w1, float[3,8,3,3] w2) => (float[1,3,h,w] y) {
+  a = Conv <pads = [1, 1, 1, 1]> (x, w0)
+  b = Relu (a)
+  c = Conv <pads = [1, 1, 1, 1]> (b, w1)
+  y = Conv <pads = [1, 1, 1, 1]> (c, w2)
+}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(1, 2))
+		for _, v := range m.Graph.Inputs[1:] {
+			shape, _ := v.Type.Shape.Ints()
+			n, _ := onnx.Elements(shape)
+			data := make([]float32, n)
+			for i := range data {
+				data[i] = float32(rng.NormFloat64())
+			}
+			v.SetConst(onnx.Floats(shape, data...))
+		}
+		if err := onnx.Infer(m); err != nil {
+			t.Fatal(err)
+		}
+		plan, err := MakePlan(m.Graph, Settings{WeightBits: bits, ActivationBits: bits, Rule: Wide, Layers: Layers{All: true}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inlined := m.Clone()
+		if _, err := Quantize(m, plan, nil, 21); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Quantize(inlined, plan, nil, 11); err != nil {
+			t.Fatal(err)
+		}
+		if err := onnx.Inline(inlined); err != nil {
+			t.Fatal(err)
+		}
+		pairs = append(pairs, save(t, m, filepath.Join(dir, fmt.Sprintf("%d.onnx", bits))), save(t, inlined, filepath.Join(dir, fmt.Sprintf("%d_inlined.onnx", bits))))
+	}
+	for _, d := range compareModels(t, pairs, "--size", "24x27", "--check") {
+		if d.Relative > 1e-6 {
+			t.Errorf("%s and %s differ by %g of the range", d.A, d.B, d.Relative)
 		}
 	}
 }

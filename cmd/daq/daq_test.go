@@ -50,6 +50,7 @@ func TestUsageErrors(t *testing.T) {
 		{"quantize m.onnx -o x.onnx --calib d --opset -1", "--opset -1"},
 		{"quantize m.onnx -o x.onnx --calib d --threads -1", "--threads -1"},
 		{"quantize m.onnx -o x.onnx --plan p.json --bits 3", "--plan holds the choice of --bits"},
+		{"quantize m.onnx -o x.onnx --calib d --mode static --inline", "--inline is for dynamic quantization"},
 		{"validate f.onnx", "QUANTIZED.onnx is missing"},
 		{"validate f.onnx q.onnx", "--data DIR is missing"},
 		{"validate f.onnx q.onnx --data d --max-drop much", "much"},
