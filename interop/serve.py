@@ -3,14 +3,13 @@
 RUNTIME is ort, openvino, tract or reference (onnx.reference). The first line on stdout is {"version": TEXT}. Then each
 line of stdin is one JSON object, answered by one on stdout:
 {"open": MODEL, "input": FILE.npy, "output": FILE.npy, "threads": N, "level": L}
-           loads a model, runs it once, keeps its output and answers {"id": I, "operators": {NAME: how many}},
-           the nodes of the graph that the runtime has made of the model, where it tells
+           loads a model, runs it once, keeps its output and answers {"id": I, "nodes": [{"op": NAME, ...}]},
+           the graph that the runtime has made of the model, where it tells; ORT's with names, inputs and outputs
 {"run": I}    {"wall": seconds, "cpu": seconds of all threads}
 {"close": I}  {}
 What fails is answered by {"error": TEXT}. level is of ONNX Runtime's optimizations: all, extended, basic or disabled.
 Operators of OpenVINO have their precision behind the name, as in Convolution:u8.
 """
-import collections
 import json
 import os
 import sys
@@ -41,7 +40,8 @@ class ORT:
             session = self.ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             graph = self.onnx.load(options.optimized_model_filepath, load_external_data=False).graph
         feed = {session.get_inputs()[0].name: x}
-        return lambda: session.run(None, feed)[0], collections.Counter(n.op_type for n in graph.node)
+        return lambda: session.run(None, feed)[0], [
+            {"op": n.op_type, "name": n.name, "inputs": list(n.input), "outputs": list(n.output)} for n in graph.node]
 
 
 class OpenVINO:
@@ -58,10 +58,11 @@ class OpenVINO:
         except RuntimeError as e:
             raise RuntimeError(str(e).split("Summary:")[-1]) from None  # what comes before is one line a node
         request = model.create_infer_request()
-        infos = [{k: n.get_rt_info()[k].astype(str) for k in ("layerType", "runtimePrecision")}
-                 for n in model.get_runtime_model().get_ops()]
-        return (lambda: request.infer([x])[0],
-                collections.Counter(f"{i['layerType']}:{i['runtimePrecision']}" for i in infos))
+        nodes = []
+        for n in model.get_runtime_model().get_ops():
+            kind, precision = (n.get_rt_info()[k].astype(str) for k in ("layerType", "runtimePrecision"))
+            nodes.append({"op": f"{kind}:{precision}", "name": n.get_friendly_name()})
+        return lambda: request.infer([x])[0], nodes
 
 
 class Tract:
@@ -72,7 +73,7 @@ class Tract:
 
     def open(self, path, x, threads):  # it has one thread
         model = self.tract.onnx().load(path).into_model().into_runnable()
-        return lambda: model.run([x])[0].to_numpy(), {}
+        return lambda: model.run([x])[0].to_numpy(), []
 
 
 class Reference:
@@ -90,7 +91,7 @@ class Reference:
             model = self.onnx.version_converter.convert_version(model, 21)
         session = self.onnx.reference.ReferenceEvaluator(model)
         feed = {session.input_names[0]: x}
-        return lambda: session.run(None, feed)[0], {}
+        return lambda: session.run(None, feed)[0], []
 
 
 def timed(run):
@@ -106,11 +107,11 @@ def answer(runtime, sessions, command):
         del sessions[command["close"]]
         return {}
     options = {k: command[k] for k in ("level",) if command.get(k)}
-    run, operators = runtime.open(command["open"], np.load(command["input"]), command["threads"], **options)
+    run, nodes = runtime.open(command["open"], np.load(command["input"]), command["threads"], **options)
     np.save(command["output"], np.ascontiguousarray(run(), dtype=np.float32))
     index = max(sessions, default=-1) + 1
     sessions[index] = run
-    return {"id": index, "operators": operators}
+    return {"id": index, "nodes": nodes}
 
 
 def main():

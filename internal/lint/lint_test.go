@@ -1,3 +1,5 @@
+//go:build unix
+
 package lint
 
 import (
@@ -17,7 +19,7 @@ import (
 
 // The rules of TensorRT are held against graphs only: there is none here to run.
 func TestTensorRTRules(t *testing.T) {
-	o := Options{Target: ortTarget(t, "tensorrt")}
+	o := Options{Target: namedTarget(t, "tensorrt")}
 	good := text{}.q("x", "a", "int8").conv("a", "r", "int8").q("x", "b", "int8").add("[s] s = Add (r, b)", "").q("s", "y", "int8")
 	for _, c := range []struct {
 		rule, node string
@@ -52,7 +54,7 @@ func TestReleases(t *testing.T) {
 		release string
 		want    Level // of clip-quantize-old
 	}{{"", Note}, {"1.20", Error}, {"1.23.2", Error}, {"1.24", ""}, {"1.32", ""}} {
-		r, err := Run(context.Background(), old, Options{Target: ortTarget(t, "onnxruntime"), Release: c.release})
+		r, err := Run(context.Background(), old, Options{Target: namedTarget(t, "onnxruntime"), Release: c.release})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +69,7 @@ func TestReleases(t *testing.T) {
 		}
 	}
 	for _, release := range []string{"x", "1.", "-1", "1.20rc1", "1..2"} {
-		if _, err := Run(context.Background(), parse(t, graph.String()), Options{Target: ortTarget(t, "web"), Release: release}); err == nil {
+		if _, err := Run(context.Background(), parse(t, graph.String()), Options{Target: namedTarget(t, "web"), Release: release}); err == nil {
 			t.Errorf("release %q was taken", release)
 		}
 	}
@@ -110,7 +112,7 @@ func TestData(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r, err := Run(context.Background(), m, Options{Target: ortTarget(t, "onnxruntime"), Data: d})
+	r, err := Run(context.Background(), m, Options{Target: namedTarget(t, "onnxruntime"), Data: d})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +143,7 @@ func TestExternalData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Run(context.Background(), m, Options{Target: ortTarget(t, "web")})
+	r, err := Run(context.Background(), m, Options{Target: namedTarget(t, "web")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +162,7 @@ func TestHostile(t *testing.T) {
 	} {
 		m := parse(t, fmt.Sprintf("<ir_version: 8, opset_import: [\"\" : 13]>\ng (float[1,4,8,8] x) => (float y) <float z = {1}, float[0] e = {}> {\n %s\n }", body))
 		for _, name := range []string{"onnxruntime", "openvino", "tensorrt", "portable", "storage", "web"} {
-			if _, err := Run(context.Background(), m, Options{Target: ortTarget(t, name)}); err != nil && !strings.Contains(err.Error(), "node") {
+			if _, err := Run(context.Background(), m, Options{Target: namedTarget(t, name)}); err != nil && !strings.Contains(err.Error(), "node") {
 				t.Errorf("%s: %v", body, err)
 			}
 		}
@@ -171,7 +173,7 @@ func TestHostile(t *testing.T) {
 }
 
 func TestSARIF(t *testing.T) {
-	o := Options{Target: ortTarget(t, "onnxruntime")}
+	o := Options{Target: namedTarget(t, "onnxruntime")}
 	r, err := Run(context.Background(), parse(t, cases[1].graph.String()), o)
 	if err != nil {
 		t.Fatal(err)
@@ -224,20 +226,20 @@ func TestInteropNetworks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			holdAgainst(t, python, path, m)
+			holdAgainst(t, path, m)
 		})
 	}
 }
 
 // holdAgainst compares node by node: operators that are said to be integer must not be
 // left in float form in the optimized graph, and those said to be float must.
-func holdAgainst(t *testing.T, python, path string, m *onnx.Model) {
+func holdAgainst(t *testing.T, path string, m *onnx.Model) {
 	t.Helper()
-	release, effects := inORT(t, []string{python}, []string{path})
+	release, effects := inORT(t, ortRuntimes(t)[0], []string{path})
 	if effects[0].Error != "" {
 		t.Fatal(effects[0].Error)
 	}
-	v, err := newView(m, Options{Target: ortTarget(t, "onnxruntime")})
+	v, err := newView(m, Options{Target: namedTarget(t, "onnxruntime")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,78 +1,17 @@
+//go:build unix
+
 package lint
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/daq-sr/daq/internal/target"
-	"github.com/daq-sr/daq/internal/testenv"
 	"github.com/daq-sr/daq/onnx"
 )
-
-// effect is what testdata/ort.py says of one model.
-type effect struct {
-	Error      string `json:"error"`       // at the default optimization level
-	PlainError string `json:"plain_error"` // with optimization disabled
-	RunError   string `json:"run_error"`
-	Nodes      []struct {
-		Op      string   `json:"op"`
-		Name    string   `json:"name"`
-		Inputs  []string `json:"inputs"`
-		Outputs []string `json:"outputs"`
-	} `json:"nodes"`
-	Difference float64 `json:"difference"`
-	Range      float64 `json:"range"`
-}
-
-// fails reports whether the session or its first run fails.
-func (e *effect) fails() bool { return e.Error != "" || e.RunError != "" }
-
-// wrong reports whether the optimized graph gives other values than the plain one,
-// by more than the steps that rounding may differ by.
-func (e *effect) wrong() bool { return e.Difference > 0.05*e.Range }
-
-// has returns how many nodes of these operators the optimized graph has.
-func (e *effect) has(ops ...string) int {
-	count := 0
-	for _, n := range e.Nodes {
-		if slices.Contains(ops, n.Op) {
-			count++
-		}
-	}
-	return count
-}
-
-// inORT runs models in ONNX Runtime and returns its release and what became of each.
-func inORT(t *testing.T, python []string, paths []string) (release string, effects []effect) {
-	t.Helper()
-	out, err := exec.Command(python[0], slices.Concat(python[1:], []string{filepath.Join("testdata", "ort.py")}, paths)...).Output()
-	if err != nil {
-		t.Fatalf("ort.py: %v", err)
-	}
-	var result struct {
-		Version string   `json:"version"`
-		Models  []effect `json:"models"`
-	}
-	if err := json.Unmarshal(out, &result); err != nil {
-		t.Fatal(err)
-	}
-	return result.Version, result.Models
-}
-
-func ortTarget(t *testing.T, name string) *target.Target {
-	t.Helper()
-	found, err := target.Named(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
 
 // pair is the text of a QuantizeLinear and a DequantizeLinear that make y of x, and
 // of their parameters.
@@ -185,7 +124,7 @@ func weightText(name, typ string, m, c, k int) (nodes, constants string) {
 // holds what the rules say against ONNX Runtime: it fails exactly where they say
 // error, and computes in integers exactly where they say so.
 func TestInteropOperators(t *testing.T) {
-	for _, python := range pythons(t) {
+	for _, ort := range ortRuntimes(t) {
 		var names, paths []string
 		var models []*onnx.Model
 		dir := t.TempDir()
@@ -211,9 +150,9 @@ func TestInteropOperators(t *testing.T) {
 				}
 			}
 		}
-		release, effects := inORT(t, []string{python}, paths)
+		release, effects := inORT(t, ort, paths)
 		for i, e := range effects {
-			r, err := Run(context.Background(), models[i], Options{Target: ortTarget(t, "onnxruntime"), Release: release})
+			r, err := Run(context.Background(), models[i], Options{Target: namedTarget(t, "onnxruntime"), Release: release})
 			if err != nil {
 				t.Fatalf("%s: %v", names[i], err)
 			}
@@ -225,7 +164,7 @@ func TestInteropOperators(t *testing.T) {
 			}
 			bad := e.fails() || e.wrong()
 			if bad != (len(rules) > 0) {
-				t.Errorf("%s in %s: rules say %v, ONNX Runtime %q %q, difference %g of %g", names[i], release, rules, e.Error, e.RunError, e.Difference, e.Range)
+				t.Errorf("%s in %s: rules say %v, ONNX Runtime %q, difference %g of %g", names[i], release, rules, e.Error, e.Difference, e.Range)
 			}
 			if bad {
 				continue
@@ -283,10 +222,10 @@ func TestInteropSigned(t *testing.T) {
 			list = append(list, mixed{fmt.Sprintf("%s, %s in (shared: %v), %s out (shared: %v)", op[0], in, sharedIn, other, sharedOut), op[0], m})
 		}
 	}
-	for _, python := range pythons(t) {
-		release, effects := inORT(t, []string{python}, paths)
+	for _, ort := range ortRuntimes(t) {
+		release, effects := inORT(t, ort, paths)
 		for i, e := range effects {
-			v, err := newView(list[i].model, Options{Target: ortTarget(t, "onnxruntime"), Release: release})
+			v, err := newView(list[i].model, Options{Target: namedTarget(t, "onnxruntime"), Release: release})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -313,20 +252,3 @@ func TestInteropSigned(t *testing.T) {
 }
 
 func singleOf(name string) string { return strings.Fields(name)[0] }
-
-// pythons are those with the newest ONNX Runtime and, where `make runtimes` could
-// have it, with 1.20.
-func pythons(t *testing.T) []string {
-	t.Helper()
-	list := []string{testenv.Python(t)}
-	if old := filepath.Join(testenv.Root(), ".venv-ort120", "bin", "python"); runs(old, "onnxruntime") {
-		list = append(list, old)
-	} else {
-		t.Log("no ONNX Runtime 1.20: make runtimes")
-	}
-	return list
-}
-
-func runs(python, module string) bool {
-	return exec.Command(python, "-c", "import onnx, numpy, "+module).Run() == nil
-}

@@ -26,6 +26,12 @@ var openvinoRules = []Rule{
 		}),
 	},
 	{
+		ID: "openvino-gathered-size", Level: Error, Targets: []string{"openvino"}, Since: "2025.4", Basis: triedOpenVINO + " and 2025.4, 2026.1 to 2026.3; 2023.0 to 2025.3 give the right values",
+		Title:  "a convolution between Q/DQ loses its bias where single sizes of its output are gathered from its shape",
+		Remedy: "take neighbouring sizes from the shape with one Slice (daq simplifies exported graphs so), or from the shape of the convolution's input",
+		check:  openvinoGatheredSizes,
+	},
+	{
 		ID: "openvino-pixel-shuffle-old", Level: Warning, Targets: []string{"openvino"}, Until: "2023", Basis: "openvino#439, not run here; OpenVINO 2024.0, 2025.0 and 2026.4 make DepthToSpace of it (run)",
 		Title:  "a PixelShuffle written as Reshape, Transpose of 6 dimensions and Reshape breaks the integer part",
 		Remedy: "write DepthToSpace (daq simplifies exported PixelShuffles to it)",
@@ -75,4 +81,39 @@ func openvinoConvolutions(v *view, report reporter) {
 		}
 		report(n, "", "%s", why)
 	}
+}
+
+// openvinoGatheredSizes looks behind each convolution for a Shape of what it gives,
+// quantized or not, and for a Gather of one element of that.
+func openvinoGatheredSizes(v *view, report reporter) {
+	for _, n := range v.nodes {
+		if !n.Is("Conv", "ConvTranspose") || n.Input(2) == nil || v.in(n.Input(0)) == nil || v.in(n.Input(1)) == nil {
+			continue
+		}
+		for _, x := range throughLinears(n.Outputs[0]) {
+			for _, shape := range x.Uses() {
+				if !shape.Node.Is("Shape") || len(shape.Node.Outputs) == 0 || shape.Node.Outputs[0] == nil {
+					continue
+				}
+				for _, use := range shape.Node.Outputs[0].Uses() {
+					at := constant(use.Node.Input(1))
+					if use.Node.Is("Gather") && at != nil && len(numbers(at)) == 1 {
+						report(n, n.Input(2).Name, "%s takes a single size of its output", use.Node)
+					}
+				}
+			}
+		}
+	}
+}
+
+// throughLinears returns a value, and where QuantizeLinear reads it the codes and what
+// is dequantized from them.
+func throughLinears(x *onnx.Value) []*onnx.Value {
+	list := []*onnx.Value{x}
+	for _, use := range x.Uses() {
+		if n := use.Node; use.Index == 0 && (isLinear(n, "QuantizeLinear") || isLinear(n, "DequantizeLinear")) && lacks(n) == "" {
+			list = append(list, throughLinears(n.Outputs[0])...)
+		}
+	}
+	return list
 }

@@ -1,16 +1,15 @@
+//go:build unix
+
 package lint
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/daq-sr/daq/internal/testenv"
+	"github.com/daq-sr/daq/internal/peer"
 )
 
 const shuffle = "r1 = Reshape (%s, s6)\n [t] t = Transpose <perm = [0,1,4,2,5,3]> (r1)\n [r2] r2 = Reshape (t, s4)"
@@ -21,6 +20,7 @@ var openvinoCases = []struct {
 	graph      text
 	error      bool
 	float      string // layer that is computed in float
+	wrong      bool   // other values than those of the graph as it is written
 }{
 	{name: "as it should be", graph: text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "y", "uint8")},
 	{name: "without Q/DQ behind", graph: text{}.q("x", "a", "uint8").conv("a", "y", "int8")},
@@ -48,7 +48,7 @@ const transposed = "w = DequantizeLinear (k, t)\n [r] r = ConvTranspose (a, w)"
 const transposedWeights = "int8[4,4,1,1] k = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16}, float t = {0.05}"
 
 func TestOpenVINORules(t *testing.T) {
-	o := Options{Target: ortTarget(t, "openvino")}
+	o := Options{Target: namedTarget(t, "openvino")}
 	for _, c := range openvinoCases {
 		m := parse(t, c.graph.String())
 		if c.rule != "" {
@@ -64,48 +64,36 @@ func TestOpenVINORules(t *testing.T) {
 	}
 }
 
+// TestInteropOpenVINORules runs the graphs in OpenVINO and compares the values with
+// those of the graph as it is written, in ONNX Runtime without optimization.
 func TestInteropOpenVINORules(t *testing.T) {
-	python := filepath.Join(testenv.Root(), ".venv-peers", "bin", "python")
-	if !runs(python, "openvino") {
+	python := peer.Environment(".venv-peers")
+	if !exists(python) {
 		t.Skip("no OpenVINO: make runtimes")
 	}
-	dir := t.TempDir()
-	args := []string{filepath.Join("testdata", "ov.py")}
-	for i, c := range openvinoCases {
-		path := filepath.Join(dir, fmt.Sprint(i, ".onnx"))
-		if err := parse(t, c.graph.String()).Save(path); err != nil {
-			t.Fatal(err)
-		}
-		args = append(args, path)
+	openvino := startPeer(t, peer.Runtime{Name: "OpenVINO", Engine: "openvino", Python: python})
+	plain := startPeer(t, ortRuntimes(t)[0])
+	var graphs []string
+	for _, c := range openvinoCases {
+		graphs = append(graphs, c.graph.String())
 	}
-	out, err := exec.Command(python, args...).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var result struct {
-		Version string `json:"version"`
-		Models  []struct {
-			Error  string                             `json:"error"`
-			Layers []struct{ Type, Precision string } `json:"layers"`
-		} `json:"models"`
-	}
-	if err := json.Unmarshal(out, &result); err != nil {
-		t.Fatal(err)
-	}
-	for i, c := range openvinoCases {
-		m := result.Models[i]
-		if (m.Error != "") != c.error {
-			t.Errorf("%s: error %q", c.name, m.Error)
+	for i, e := range effects(t, openvino, plain, saveAll(t, graphs)) {
+		c := openvinoCases[i]
+		if e.fails() != c.error {
+			t.Errorf("%s: error %q", c.name, e.Error)
 		}
 		float := []string{}
-		for _, l := range m.Layers {
-			if slices.Contains([]string{"Convolution", "Deconvolution", "Transpose"}, l.Type) && l.Precision == "f32" {
-				float = append(float, l.Type)
+		for _, n := range e.Nodes {
+			if kind, isFloat := strings.CutSuffix(n.Op, ":f32"); isFloat && slices.Contains([]string{"Convolution", "Deconvolution", "Transpose"}, kind) {
+				float = append(float, kind)
 			}
 		}
 		if strings.Join(float, " ") != c.float {
-			t.Errorf("%s: in float %v, want %q: %v", c.name, float, c.float, m.Layers)
+			t.Errorf("%s: in float %v, want %q: %v", c.name, float, c.float, e.Nodes)
+		}
+		if e.wrong() != c.wrong {
+			t.Errorf("%s: values differ by %.3g of %.3g, want them wrong: %v", c.name, e.Difference, e.Range, c.wrong)
 		}
 	}
-	t.Logf("%d graphs in OpenVINO %s", len(openvinoCases), result.Version)
+	t.Logf("%d graphs in OpenVINO %s", len(openvinoCases), openvino.Version)
 }

@@ -1,3 +1,5 @@
+//go:build unix
+
 package lint
 
 import (
@@ -17,6 +19,7 @@ type text struct {
 	ir               int // default: that of the opset
 	nodes, constants string
 	imports          string
+	input            string // default float[1,4,8,8] x
 }
 
 func (g text) add(nodes, constants string) text {
@@ -53,11 +56,14 @@ func (g text) String() string {
 	if ir == 0 {
 		ir = onnx.IRVersionFor(int64(opset))
 	}
+	if g.input == "" {
+		g.input = "float[1,4,8,8] x"
+	}
 	constants := ""
 	if g.constants != "" {
 		constants = "<" + strings.TrimSuffix(g.constants, ", ") + ">"
 	}
-	return fmt.Sprintf("<ir_version: %d, opset_import: [\"\" : %d%s]>\ng (float[1,4,8,8] x) => (float y)\n %s {\n %s}", ir, opset, g.imports, constants, g.nodes)
+	return fmt.Sprintf("<ir_version: %d, opset_import: [\"\" : %d%s]>\ng (%s) => (float y)\n %s {\n %s}", ir, opset, g.imports, g.input, constants, g.nodes)
 }
 
 // What a runtime does with a graph that breaks a rule.
@@ -194,7 +200,7 @@ func found(t *testing.T, m *onnx.Model, o Options, rule string) (nodes []string)
 }
 
 func TestRules(t *testing.T) {
-	o := Options{Target: ortTarget(t, "onnxruntime")}
+	o := Options{Target: namedTarget(t, "onnxruntime")}
 	covered := map[string]bool{}
 	for _, c := range cases {
 		covered[c.rule] = true
@@ -233,8 +239,8 @@ func TestInteropRules(t *testing.T) {
 	for _, r := range Rules(nil) {
 		byID[r.ID] = r
 	}
-	for _, python := range pythons(t) {
-		release, effects := inORT(t, []string{python}, paths)
+	for _, ort := range ortRuntimes(t) {
+		release, effects := inORT(t, ort, paths)
 		shown := 0
 		for i, c := range cases {
 			bad, good := &effects[2*i], &effects[2*i+1]

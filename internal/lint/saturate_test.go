@@ -1,3 +1,5 @@
+//go:build unix
+
 package lint
 
 import (
@@ -8,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/daq-sr/daq/internal/peer"
 	"github.com/daq-sr/daq/internal/testenv"
 	"github.com/daq-sr/daq/onnx"
 )
@@ -53,7 +56,7 @@ func saturationGraph(i int) string {
 }
 
 func TestSaturation(t *testing.T) {
-	o := Options{Target: ortTarget(t, "onnxruntime")}
+	o := Options{Target: namedTarget(t, "onnxruntime")}
 	for i, c := range saturationCases {
 		if got := len(found(t, parse(t, saturationGraph(i)), o, "u8s8-saturation")) > 0; got != c.saturates {
 			t.Errorf("%s: found %v, want %v", c.name, got, c.saturates)
@@ -74,13 +77,13 @@ func TestSaturation(t *testing.T) {
 // TestInteropSaturation runs these on a processor with AVX2 and without VNNI, emulated
 // where this one has it.
 func TestInteropSaturation(t *testing.T) {
-	command := []string{testenv.Python(t)}
+	ort := peer.Runtime{Name: "ONNX Runtime", Engine: "ort", Python: testenv.Python(t)}
 	if info, err := os.ReadFile("/proc/cpuinfo"); err != nil || strings.Contains(string(info), "vnni") || !strings.Contains(string(info), "avx2") {
 		qemu, err := exec.LookPath("qemu-x86_64")
 		if err != nil {
 			t.Skip("this processor has VNNI, and there is no qemu-x86_64 (Debian: qemu-user)")
 		}
-		command = append([]string{qemu, "-cpu", "max"}, command...)
+		ort.Through = []string{qemu, "-cpu", "max"}
 	}
 	dir := t.TempDir()
 	var paths []string
@@ -91,11 +94,11 @@ func TestInteropSaturation(t *testing.T) {
 		}
 		paths = append(paths, path)
 	}
-	release, effects := inORT(t, command, paths)
+	release, effects := inORT(t, ort, paths)
 	for i, c := range saturationCases {
 		if e := effects[i]; e.fails() || e.has("QLinearConv") != 1 || e.wrong() != c.saturates {
 			t.Errorf("%s: difference %.3g of %.3g, rule says %v (%s)", c.name, e.Difference, e.Range, c.saturates, e.Error)
 		}
 	}
-	t.Logf("%d convolutions in ONNX Runtime %s: %v", len(effects), release, command[:len(command)-1])
+	t.Logf("%d convolutions in ONNX Runtime %s: %v", len(effects), release, ort.Through)
 }

@@ -4,6 +4,13 @@ package peer
 
 import "strings"
 
+// Node is a node of the graph that a runtime has made of a network.
+type Node struct {
+	Op              string // "QLinearConv" of ONNX Runtime, "Convolution:u8" of OpenVINO
+	Name            string
+	Inputs, Outputs []string // ONNX Runtime's only
+}
+
 // Operators counts nodes by operator.
 type Operators map[string]int
 

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,6 +34,8 @@ type Runtime struct {
 	Name   string // as tables show it
 	Engine string // as serve.py knows it: ort, openvino, tract, reference; or web
 	Python string // interpreter of its virtual environment, "" for web
+
+	Through []string // command that runs the Python, such as an emulator; usually empty
 }
 
 // Environment returns the Python of a virtual environment of the checkout.
@@ -64,10 +67,10 @@ type Process struct {
 type Session struct {
 	Output *runtime.Tensor // of that run, in float
 
-	// Operators counts the nodes of the graph that the runtime has made of the
-	// network, by name: "QLinearConv" of ONNX Runtime, "Convolution:u8" of
-	// OpenVINO. Empty for runtimes that do not tell.
-	Operators Operators
+	// Nodes are the graph that the runtime has made of the network. Empty for
+	// runtimes that do not tell.
+	Nodes     []Node
+	Operators Operators // counts the nodes
 
 	process *Process
 	id      int
@@ -94,7 +97,8 @@ func (p *Process) start() (err error) {
 			return err
 		}
 	} else {
-		p.cmd = exec.Command(p.runtime.Python, filepath.Join(testenv.Root(), "interop", "serve.py"), p.runtime.Engine)
+		args := slices.Concat(p.runtime.Through, []string{p.runtime.Python, filepath.Join(testenv.Root(), "interop", "serve.py"), p.runtime.Engine})
+		p.cmd = exec.Command(args[0], args[1:]...)
 	}
 	p.cmd.Stderr = p.said
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that kill reaches the browser
@@ -135,7 +139,10 @@ func (p *Process) Open(model string, input *runtime.Tensor, o Options) (*Session
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{process: p, id: a.ID, Operators: a.Operators}
+	s := &Session{process: p, id: a.ID, Nodes: a.Nodes, Operators: Operators{}}
+	for _, n := range a.Nodes {
+		s.Operators[n.Op]++
+	}
 	s.Output, err = runtime.Of(shape, data)
 	return s, err
 }
@@ -184,7 +191,7 @@ func (p *Process) clean() {
 type answer struct {
 	Version   string
 	ID        int
-	Operators Operators
+	Nodes     []Node
 	Wall, CPU float64 // seconds
 	Error     string
 }

@@ -79,7 +79,7 @@ async function answer(command) {
   if ('close' in command) return page.evaluate(close, command.close)
   const { id, dims, data } = await page.evaluate(open, { model: command.open, input: command.input })
   writeFileSync(command.output, npy(dims, Buffer.from(data, 'base64')))
-  return { id, operators: {} }
+  return { id, nodes: [] }
 }
 
 const say = result => process.stdout.write(JSON.stringify(result) + '\n')
