@@ -8,9 +8,11 @@ import "context"
 type Chain struct {
 	Steps []ChainStep
 	Temps int // rows that hold intermediate results
+
+	Quantizers []Quantizer
 }
 
-// ChainStep is Dst = Op(A, B).
+// ChainStep is Dst = Op(A, B). For Level, Encode and Decode B is one of InQuantizers.
 type ChainStep struct {
 	Op        Op
 	Dst, A, B Operand
@@ -26,15 +28,18 @@ type Operand struct {
 type OperandKind uint8
 
 const (
-	InTensor OperandKind = iota // ChainRun.Tensors
-	InTemp                      // intermediate results
-	InValues                    // ChainRun.Values; only as B
+	InTensor     OperandKind = iota // ChainRun.Tensors
+	InTemp                          // intermediate results
+	InValues                        // ChainRun.Values; only as B
+	InCodes                         // ChainRun.Codes; what Decode reads and Encode writes
+	InQuantizers                    // Chain.Quantizers; only as B
 )
 
 // ChainRun is a chain with the data of one execution.
 type ChainRun struct {
 	*Chain
 	Tensors [][]float32 // of the common shape; steps may write them
+	Codes   [][]uint8   // of the common shape; when the last step is Encode, the first is the result
 	Values  [][]float32 // of each plane p 16 values, for element i that at i%16: v[p*16%len(v):][:16]
 }
 
@@ -71,16 +76,22 @@ func (r *ChainRun) Run(ctx context.Context, w *Workers, planes, size int) error 
 	})
 }
 
+// encodes reports whether the result is codes, Codes[0].
+func (r *ChainRun) encodes() bool {
+	return r != nil && len(r.Steps) > 0 && r.Steps[len(r.Steps)-1].Op == Encode
+}
+
 // apply executes the chain on the elements [at, at+n) of all tensors, which
 // belong to one plane. A nil chain does nothing.
 func (r *ChainRun) apply(sc *scratch, plane, at, n int) {
 	if r != nil {
-		r.applyTo(sc, nil, plane, at, n)
+		r.applyTo(sc, nil, nil, plane, at, n)
 	}
 }
 
-// applyTo is apply with n elements of its own for tensor 0, unless nil.
-func (r *ChainRun) applyTo(sc *scratch, first []float32, plane, at, n int) {
+// applyTo is apply with n elements of its own for tensor 0 and for the codes of the
+// result, unless nil.
+func (r *ChainRun) applyTo(sc *scratch, first []float32, result []uint8, plane, at, n int) {
 	temps := sc.rows(r.Temps * chainWidth)
 	for done := 0; done < n; done += chainWidth {
 		m := min(chainWidth, n-done)
@@ -94,11 +105,19 @@ func (r *ChainRun) applyTo(sc *scratch, first []float32, plane, at, n int) {
 			return r.Tensors[o.Index][at+done:][:m]
 		}
 		for i := range r.Steps {
-			s := &r.Steps[i]
-			if s.B.Kind == InValues {
+			switch s := &r.Steps[i]; {
+			case s.Op == Level:
+				r.Quantizers[s.B.Index].levels(row(s.Dst), row(s.A))
+			case s.Op == Encode && result != nil:
+				r.Quantizers[s.B.Index].encode(result[done:], row(s.A))
+			case s.Op == Encode:
+				r.Quantizers[s.B.Index].encode(r.Codes[s.Dst.Index][at+done:], row(s.A))
+			case s.Op == Decode:
+				r.Quantizers[s.B.Index].decode(row(s.Dst), r.Codes[s.A.Index][at+done:][:m])
+			case s.B.Kind == InValues:
 				v := r.Values[s.B.Index]
 				RowLanes(s.Op, row(s.Dst), row(s.A), (*[Lanes]float32)(v[plane*Lanes%len(v):]))
-			} else {
+			default:
 				Row(s.Op, row(s.Dst), row(s.A), row(s.B))
 			}
 		}

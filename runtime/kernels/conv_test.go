@@ -128,7 +128,7 @@ func testConv(t *testing.T, c convCase, seed uint64, o Options) {
 				lanes = append(lanes, slices.Repeat([]float32{v}, Lanes)...)
 			}
 		}
-		return &ChainRun{&Chain{steps, 1}, [][]float32{dst, other}, [][]float32{lanes}}
+		return &ChainRun{Chain: &Chain{Steps: steps, Temps: 1}, Tensors: [][]float32{dst, other}, Values: [][]float32{lanes}}
 	}
 	if o.Upscale > 0 {
 		want = depthToSpace(want, c.n, s.Out, oh, ow, o.Upscale)

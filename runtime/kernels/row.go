@@ -20,6 +20,11 @@ const (
 	Truncate           // the low 8 bits of a's integer part
 	Sqrt               // square root of a
 	Sigmoid            // 1 / (1 + exp(-a)), to about 2 units in the last place
+
+	// In chains only, with a quantizer.
+	Level  // the value of a's code
+	Encode // a's code
+	Decode // the value of code a
 )
 
 // Row sets dst[i] = op(a[i], b[i]). Operands may be dst itself, not overlap it

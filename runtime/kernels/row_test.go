@@ -87,11 +87,11 @@ func TestChain(t *testing.T) {
 					a, b, v := random(r, n), random(r, n), random(r, values*Lanes)
 					all, dst := guarded(n)
 					temp := Operand{InTemp, 0}
-					run := &ChainRun{&Chain{[]ChainStep{
+					run := &ChainRun{Chain: &Chain{Steps: []ChainStep{
 						{Sub, temp, Operand{InTensor, 1}, Operand{InValues, 0}},
 						{Mul, temp, temp, temp},
 						{Add, Operand{InTensor, 0}, temp, Operand{InTensor, 2}},
-					}, 1}, [][]float32{dst, a, b}, [][]float32{v}}
+					}, Temps: 1}, Tensors: [][]float32{dst, a, b}, Values: [][]float32{v}}
 					if values == 1 && c[0] > 1 && c[1]%Lanes != 0 {
 						return // planes of odd sizes are joined for one value only
 					}

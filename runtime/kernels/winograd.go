@@ -228,7 +228,7 @@ func (wg *winograd) store(sc *scratch, t *task, image, block int, r tileRun, src
 	for y := range rows {
 		line := window[y*width:][:cols*Lanes]
 		if t.tail != nil {
-			t.tail.applyTo(sc, line, number, 0, len(line))
+			t.tail.applyTo(sc, line, nil, number, 0, len(line))
 		}
 		to := dst[y*up*t.ow*up*Lanes:]
 		for x := range cols {
