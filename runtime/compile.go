@@ -173,14 +173,15 @@ type builder struct {
 	places map[*onnx.Value]*place
 	closes map[*onnx.Node][]int // rooms whose last part a node makes
 
-	quantized map[*onnx.Node]quantizedInput // convolutions computed in integers
+	quantized  map[*onnx.Node]quantizedInput     // convolutions computed in integers
+	quantizers map[*onnx.Value]kernels.Quantizer // of feature maps that are codes
 }
 
 // graph compiles a graph whose nodes are sorted. outer is the builder of the
 // graph around it.
 func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 	b := &builder{compiler: c, graph: g, outer: outer, plan: &plan{}, consts: map[*onnx.Value]*Tensor{}, slot: map[*onnx.Value]int{},
-		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}, quantized: map[*onnx.Node]quantizedInput{}}
+		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}, quantized: map[*onnx.Node]quantizedInput{}, quantizers: map[*onnx.Value]kernels.Quantizer{}}
 	for _, v := range g.Inputs {
 		if v.Const == nil {
 			b.plan.inputs = append(b.plan.inputs, b.newSlot(v))
@@ -195,6 +196,9 @@ func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 				return nil, err
 			}
 		}
+	}
+	if err := b.expand(); err != nil {
+		return nil, err
 	}
 	needed := b.needed()
 	var nodes []*onnx.Node // that are executed in a run

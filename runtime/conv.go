@@ -174,8 +174,8 @@ func floatConv(s *site) (kernel, error) {
 		moved, options.Upscale = tail.shuffle, tail.shuffle.block
 	}
 	pack := func(w *Tensor, b []float32, pads []int, full window) (convolver, error) {
-		weights := moved.permuted(w.Data.([]float32), w.Shape[0])
-		return kernels.NewConv(shape2(full, pads, w.Shape[1]*groups, w.Shape[0], groups), weights, moved.permuted(b, w.Shape[0]), options)
+		weights := permuted(moved, w.Data.([]float32), w.Shape[0])
+		return kernels.NewConv(shape2(full, pads, w.Shape[1]*groups, w.Shape[0], groups), weights, permuted(moved, b, w.Shape[0]), options)
 	}
 	var packed convolver
 	var packedWindow window

@@ -19,11 +19,12 @@ type group struct {
 }
 
 // tail is a chain with the operands that come from outside of the group: first
-// the tensors of the chain after its tensor 0, which is the result, then its
-// values.
+// the tensors of the chain after its tensor 0, which is the result, then the codes
+// after those of the result, then its values.
 type tail struct {
 	chain    *kernels.Chain
 	tensors  int
+	codes    int
 	operands []operand
 	shuffle  shuffle
 }
@@ -94,7 +95,7 @@ func (b *builder) fuse(nodes []*onnx.Node) (groups map[*onnx.Node]*group, inside
 					open++
 				}
 			}
-			if last := members[len(members)-1].Outputs[0]; open == 1 && last.Type.Elem == onnx.Float {
+			if last := members[len(members)-1].Outputs[0]; open == 1 && (last.Type.Elem == onnx.Float || b.endsWithCodes(g, last)) {
 				best = len(members)
 			}
 			if next == nil || taken[next] || order[next] < order[members[len(members)-1]] {
@@ -104,6 +105,7 @@ func (b *builder) fuse(nodes []*onnx.Node) (groups map[*onnx.Node]*group, inside
 				g.shuffle = next
 				shape = next.Outputs[0].Type.Shape
 			} else if l, ok := b.lower(next, shape, in); ok {
+				foreign = foreign || !in[l.a] // reads what lies in the layout before a shuffle
 				for _, o := range l.ops {
 					foreign = foreign || o.b.value != nil && !in[o.b.value] && slices.Equal(o.b.value.Type.Shape, shape)
 				}
@@ -194,20 +196,28 @@ type lowered struct {
 }
 
 type loweredOp struct {
-	op kernels.Op
-	b  operand // empty when the operation has one operand
+	op        kernels.Op
+	b         operand // empty when the operation has one operand
+	quantizer *kernels.Quantizer
 }
 
 // lower translates a node whose result has the given shape. in are the values
-// of the group so far; only those may be of another type than Float, for a
-// chain has floats for everything.
+// of the group so far; only those and codes may be of another type than
+// Float, for a chain has floats for everything.
 func (b *builder) lower(n *onnx.Node, shape onnx.Shape, in map[*onnx.Value]bool) (l lowered, ok bool) {
 	out := n.Outputs[0]
-	if len(n.Inputs) == 0 || n.Inputs[0] == nil || n.Domain != "" && n.Domain != "ai.onnx" || !slices.Equal(out.Type.Shape, shape) {
+	if len(n.Inputs) == 0 || n.Inputs[0] == nil || !slices.Equal(out.Type.Shape, shape) {
 		return l, false
 	}
+	float := func(v *onnx.Value) bool { return v.Type.Elem == onnx.Float || b.isCodes(v) }
 	fits := func(v *onnx.Value) bool { // as a tensor
-		return v != nil && slices.Equal(v.Type.Shape, shape) && (in[v] || v.Type.Elem == onnx.Float)
+		return v != nil && slices.Equal(v.Type.Shape, shape) && (in[v] || float(v))
+	}
+	if n.Domain == Domain {
+		return b.lowerCodes(n, in, fits)
+	}
+	if n.Domain != "" && n.Domain != "ai.onnx" {
+		return l, false
 	}
 	second := func(o operand) (operand, bool) {
 		if o.constant != nil {
@@ -217,18 +227,18 @@ func (b *builder) lower(n *onnx.Node, shape onnx.Shape, in map[*onnx.Value]bool)
 	}
 	x := n.Inputs[0]
 	unary := func(op kernels.Op, b float32) (lowered, bool) {
-		return lowered{x, []loweredOp{{op, operand{constant: scalar(b)}}}}, fits(x) && x.Type.Elem == onnx.Float
+		return lowered{x, []loweredOp{{op: op, b: operand{constant: scalar(b)}}}}, fits(x) && float(x)
 	}
 	binary := func(op, reversed kernels.Op) (lowered, bool) {
-		if len(n.Inputs) != 2 || x.Type.Elem != onnx.Float || n.Inputs[1] == nil || n.Inputs[1].Type.Elem != onnx.Float {
+		if len(n.Inputs) != 2 || !float(x) || n.Inputs[1] == nil || !float(n.Inputs[1]) {
 			return l, false
 		}
 		if fits(x) {
 			y, ok := second(operand{value: n.Inputs[1]})
-			return lowered{x, []loweredOp{{op, y}}}, ok
+			return lowered{x, []loweredOp{{op: op, b: y}}}, ok
 		}
 		y, ok := second(operand{value: x})
-		return lowered{n.Inputs[1], []loweredOp{{reversed, y}}}, ok && fits(n.Inputs[1]) && reversed != none
+		return lowered{n.Inputs[1], []loweredOp{{op: reversed, b: y}}}, ok && fits(n.Inputs[1]) && reversed != none
 	}
 	switch n.Op {
 	case "Relu":
@@ -268,7 +278,7 @@ func (b *builder) lower(n *onnx.Node, shape onnx.Shape, in map[*onnx.Value]bool)
 		if e == nil || e.Len() != 1 || toFloat64(e) == nil || toFloat64(e).Data.([]float64)[0] != 2 {
 			return l, false
 		}
-		return lowered{x, []loweredOp{{kernels.Mul, operand{value: x}}}}, fits(x) && x.Type.Elem == onnx.Float
+		return lowered{x, []loweredOp{{op: kernels.Mul, b: operand{value: x}}}}, fits(x) && float(x)
 	case "Clip":
 		l = lowered{a: x}
 		for i, op := range []kernels.Op{kernels.Max, kernels.Min} {
@@ -277,12 +287,12 @@ func (b *builder) lower(n *onnx.Node, shape onnx.Shape, in map[*onnx.Value]bool)
 				if t == nil || t.Type != onnx.Float || t.Len() != 1 {
 					return l, false
 				}
-				l.ops = append(l.ops, loweredOp{op, operand{constant: t}})
+				l.ops = append(l.ops, loweredOp{op: op, b: operand{constant: t}})
 			} else if name := []string{"min", "max"}[i]; n.Attr(name) != nil {
-				l.ops = append(l.ops, loweredOp{op, operand{constant: scalar(n.Float(name, 0))}})
+				l.ops = append(l.ops, loweredOp{op: op, b: operand{constant: scalar(n.Float(name, 0))}})
 			}
 		}
-		return l, fits(x) && x.Type.Elem == onnx.Float && len(l.ops) > 0
+		return l, fits(x) && float(x) && len(l.ops) > 0
 	case "BatchNormalization":
 		var p [4]*Tensor
 		for i := range p {
@@ -301,7 +311,7 @@ func (b *builder) lower(n *onnx.Node, shape onnx.Shape, in map[*onnx.Value]bool)
 		channels := func(v []float32) operand {
 			return operand{constant: &Tensor{Type: onnx.Float, Shape: []int{len(v)}, Data: v}}
 		}
-		return lowered{x, []loweredOp{{kernels.Mul, channels(factor)}, {kernels.Add, channels(offset)}}}, fits(x) && x.Type.Elem == onnx.Float
+		return lowered{x, []loweredOp{{op: kernels.Mul, b: channels(factor)}, {op: kernels.Add, b: channels(offset)}}}, fits(x) && float(x)
 	case "Cast":
 		switch from, to := x.Type.Elem, onnx.DataType(n.Int("to", 0)); {
 		case from == onnx.Float && to == onnx.Uint8:
@@ -338,105 +348,4 @@ func isValues(s, shape onnx.Shape) bool {
 		s = s[1:]
 	}
 	return s[0] == shape[1] && s[1] == one && s[2] == one
-}
-
-// link makes the chain of a group.
-func (b *builder) link(g *group) *tail {
-	in := map[*onnx.Value]bool{}
-	if g.conv != nil {
-		in[g.conv.Outputs[0]] = true
-	}
-	alias := map[*onnx.Value]*onnx.Value{} // results of nodes without operations
-	whole := func(v *onnx.Value) *onnx.Value {
-		if a := alias[v]; a != nil {
-			return a
-		}
-		return v
-	}
-	type operation struct {
-		to, a *onnx.Value
-		loweredOp
-		first, last bool // of its node
-	}
-	var program []operation
-	reads := map[*onnx.Value]int{} // still to come
-	for _, n := range g.nodes {
-		l := lowered{a: n.Inputs[0]}
-		if n != g.shuffle {
-			l, _ = b.lower(n, n.Outputs[0].Type.Shape, in)
-		}
-		in[n.Outputs[0]] = true
-		if len(l.ops) == 0 {
-			alias[n.Outputs[0]] = whole(l.a)
-		}
-		for k, o := range l.ops {
-			o.b.value = whole(o.b.value)
-			program = append(program, operation{n.Outputs[0], whole(l.a), o, k == 0, k == len(l.ops)-1})
-			reads[o.b.value]++
-		}
-		reads[whole(l.a)]++
-	}
-	shape := g.nodes[0].Outputs[0].Type.Shape // of the tensors, which there are none of with a shuffle
-	t := &tail{chain: &kernels.Chain{}}
-	if g.shuffle != nil {
-		t.shuffle = shuffleOf(g.shuffle)
-		shape = nil
-	}
-	result := kernels.Operand{Kind: kernels.InTensor}
-	at := map[*onnx.Value]kernels.Operand{} // where values of the group are
-	if g.conv != nil {
-		at[g.conv.Outputs[0]] = result
-	}
-	var tensors, values []operand
-	find := func(o operand) kernels.Operand {
-		if p, ok := at[o.value]; ok {
-			return p
-		}
-		list, p := &values, kernels.Operand{Kind: kernels.InValues}
-		if o.value != nil && shape != nil && slices.Equal(o.value.Type.Shape, shape) {
-			list, p = &tensors, kernels.Operand{Kind: kernels.InTensor, Index: 1}
-		}
-		i := slices.Index(*list, o)
-		if i < 0 {
-			i = len(*list)
-			*list = append(*list, o)
-		}
-		p.Index += i
-		return p
-	}
-	var busy [maxGroup]bool // temporary rows
-	read := func(v *onnx.Value) {
-		if reads[v]--; reads[v] == 0 && at[v].Kind == kernels.InTemp {
-			busy[at[v].Index] = false
-		}
-	}
-	var p kernels.Operand
-	for i, o := range program {
-		if o.first {
-			p = find(operand{value: o.a})
-			read(o.a)
-		}
-		step := kernels.ChainStep{Op: o.op, A: p, B: find(o.b)}
-		read(o.b.value)
-		switch {
-		case i == len(program)-1:
-			p = result
-		case !o.first: // in place
-		case g.conv != nil && p == result && reads[o.a] == 0: // in place
-		default:
-			row := slices.Index(busy[:], false)
-			p = kernels.Operand{Kind: kernels.InTemp, Index: row}
-			t.chain.Temps = max(t.chain.Temps, row+1)
-		}
-		if p.Kind == kernels.InTemp {
-			busy[p.Index] = true
-		}
-		if o.last {
-			at[o.to] = p
-		}
-		step.Dst = p
-		t.chain.Steps = append(t.chain.Steps, step)
-	}
-	t.tensors, t.operands = len(tensors), slices.Concat(tensors, values)
-	return t
 }

@@ -9,7 +9,7 @@ import (
 
 // Feature maps lie in memory in one of two layouts. Planar is the row-major one
 // that the shape describes. Blocked (kernels.Lanes) is that of the convolutions:
-// Float tensors [N,C,...] of three or more dimensions with the channels in blocks
+// tensors of Float or of codes (codes.go) [N,C,...] of three or more dimensions with the channels in blocks
 // of 16, each [...][16]. An operator registered with registerBlocked takes
 // tensors in either layout and asks for the one it wants (call.blocked,
 // call.floats); all others get planar tensors, and so do graph outputs, watchers
@@ -28,7 +28,9 @@ func registerFree(op string, since int64, p prepare) {
 }
 
 // canBlock reports whether a tensor of a type and shape has a blocked layout.
-func canBlock(typ onnx.DataType, shape []int) bool { return typ == onnx.Float && len(shape) >= 3 }
+func canBlock(typ onnx.DataType, shape []int) bool {
+	return (typ == onnx.Float || typ == onnx.Uint8) && len(shape) >= 3
+}
 
 // dataElements is the number of elements of Data for a shape in a layout.
 func dataElements(shape []int, blocked bool) (int, error) {
@@ -45,7 +47,7 @@ func (c *call) blocked(i int) (*Tensor, []float32, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !canBlock(t.Type, t.Shape) {
+	if t.Type != onnx.Float || !canBlock(t.Type, t.Shape) {
 		return nil, nil, fmt.Errorf("input %d is %s, want a float feature map", i, t)
 	}
 	if t, err = c.inLayout(t, true); err != nil {
@@ -57,10 +59,15 @@ func (c *call) blocked(i int) (*Tensor, []float32, error) {
 // newBlocked makes output i in the blocked layout. It copies shape. The memory is
 // not cleared.
 func (c *call) newBlocked(i int, shape []int) (*Tensor, error) {
-	if t, err := c.placed(i, onnx.Float, shape, true); t != nil || err != nil {
+	return c.newIn(i, onnx.Float, shape, true)
+}
+
+// newIn makes output i in a layout.
+func (c *call) newIn(i int, typ onnx.DataType, shape []int, blocked bool) (*Tensor, error) {
+	if t, err := c.placed(i, typ, shape, blocked); t != nil || err != nil {
 		return t, err
 	}
-	t, err := c.arena.blocked(shape)
+	t, err := c.arena.inLayout(typ, shape, blocked)
 	if err != nil {
 		return nil, err
 	}
@@ -90,15 +97,23 @@ func (c *call) inLayout(t *Tensor, blocked bool) (*Tensor, error) {
 
 // converted returns a copy of t in the other layout.
 func (c *call) converted(t *Tensor) (*Tensor, error) {
-	twin, convert, err := (*Tensor)(nil), kernels.ToPlanar, error(nil)
-	if t.blocked {
-		twin, err = c.arena.tensor(t.Type, t.Shape)
-	} else {
-		twin, err = c.arena.blocked(t.Shape)
-		convert = kernels.ToBlocked
+	if !t.blocked && !canBlock(t.Type, t.Shape) {
+		return nil, fmt.Errorf("%s is no feature map", t)
 	}
+	twin, err := c.arena.inLayout(t.Type, t.Shape, !t.blocked)
 	if err != nil {
 		return nil, err
+	}
+	if src, ok := t.Data.([]uint8); ok {
+		convert := kernels.CodesToBlocked
+		if t.blocked {
+			convert = kernels.CodesToPlanar
+		}
+		return twin, convert(c.ctx, c.workers, twin.Data.([]uint8), src, t.Shape[0], t.Shape[1], product(t.Shape[2:]))
+	}
+	convert := kernels.ToBlocked
+	if t.blocked {
+		convert = kernels.ToPlanar
 	}
 	return twin, convert(c.ctx, c.workers, twin.Data.([]float32), t.Data.([]float32), t.Shape[0], t.Shape[1], product(t.Shape[2:]))
 }

@@ -89,7 +89,10 @@ func concat(s *site) (kernel, error) {
 			shape[at] += t.Shape[at]
 		}
 		if at == 1 && slices.ContainsFunc(c.in, func(t *Tensor) bool { return t.blocked }) {
-			return c.concatBlocked(shape)
+			if first.Type == onnx.Uint8 {
+				return concatBlocked[uint8](c, first.Type, shape)
+			}
+			return concatBlocked[float32](c, onnx.Float, shape)
 		}
 		if err := c.planar(); err != nil {
 			return err
@@ -320,7 +323,10 @@ func depthToSpace(s *site) (kernel, error) {
 		}
 		n, d, h, w := in.Shape[0], in.Shape[1]/(b*b), in.Shape[2], in.Shape[3]
 		if in.blocked && mode == "DCR" && d%kernels.Lanes == 0 {
-			return c.depthToSpaceBlocked(in, b)
+			if codes, ok := in.Data.([]uint8); ok {
+				return depthToSpaceBlocked(c, in, codes, b)
+			}
+			return depthToSpaceBlocked(c, in, in.Data.([]float32), b)
 		}
 		if in, err = c.inLayout(in, false); err != nil {
 			return err

@@ -3,6 +3,7 @@ package runtime
 import (
 	"slices"
 
+	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime/kernels"
 )
 
@@ -32,18 +33,19 @@ func (c *call) splitBlocked(in *Tensor, sizes []int) error {
 
 // concatBlocked joins tensors along the channels. Those that were made in their
 // place are not copied.
-func (c *call) concatBlocked(shape []int) error {
-	out, err := c.newBlocked(0, shape)
+func concatBlocked[T float32 | uint8](c *call, typ onnx.DataType, shape []int) error {
+	out, err := c.newIn(0, typ, shape, true)
 	if err != nil {
 		return err
 	}
-	dst, size, channels := out.Data.([]float32), product(shape[2:]), shape[1]
+	dst, size, channels := out.Data.([]T), product(shape[2:]), shape[1]
 	first := 0
 	for i := range c.in {
-		t, src, err := c.blocked(i)
+		t, err := c.inLayout(c.in[i], true)
 		if err != nil {
 			return err
 		}
+		src := t.Data.([]T)
 		start, n := first, t.Shape[1]
 		first += n
 		if n == 0 || shape[0] == 1 && start%lanes == 0 && t.isPart(out, start*size) {
@@ -81,13 +83,13 @@ func (c *call) concatBlocked(shape []int) error {
 }
 
 // depthToSpaceBlocked moves whole blocks to pixels, mode DCR.
-func (c *call) depthToSpaceBlocked(in *Tensor, b int) error {
+func depthToSpaceBlocked[T float32 | uint8](c *call, in *Tensor, src []T, b int) error {
 	n, d, h, w := in.Shape[0], in.Shape[1]/(b*b), in.Shape[2], in.Shape[3]
-	out, err := c.newBlocked(0, []int{n, d, h * b, w * b})
+	out, err := c.newIn(0, in.Type, []int{n, d, h * b, w * b}, true)
 	if err != nil {
 		return err
 	}
-	src, dst, inner := in.Data.([]float32), out.Data.([]float32), d/lanes
+	dst, inner := out.Data.([]T), d/lanes
 	return c.parallel(n*inner*h*b, max(1, grain/max(1, w*b*lanes)), func(lo, hi int) {
 		for row := lo; row < hi; row++ {
 			dy, y, block, image := row%b, row/b%h, row/b/h%inner, row/b/h/inner
@@ -95,7 +97,7 @@ func (c *call) depthToSpaceBlocked(in *Tensor, b int) error {
 			for dx := range b {
 				from := src[((image*b*b*inner+(dy*b+dx)*inner+block)*h+y)*w*lanes:][:w*lanes]
 				for x := range w {
-					*(*[lanes]float32)(to[(x*b+dx)*lanes:]) = *(*[lanes]float32)(from[x*lanes:])
+					*(*[lanes]T)(to[(x*b+dx)*lanes:]) = *(*[lanes]T)(from[x*lanes:])
 				}
 			}
 		}

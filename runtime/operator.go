@@ -166,15 +166,7 @@ func (c *call) input(i int) *Tensor {
 
 // new makes output i. It copies shape. The memory is not cleared.
 func (c *call) new(i int, typ onnx.DataType, shape []int) (*Tensor, error) {
-	if t, err := c.placed(i, typ, shape, false); t != nil || err != nil {
-		return t, err
-	}
-	t, err := c.arena.tensor(typ, shape)
-	if err != nil {
-		return nil, err
-	}
-	c.set(i, t)
-	return t, nil
+	return c.newIn(i, typ, shape, false)
 }
 
 // set makes t output i.

@@ -56,7 +56,7 @@ func (b *builder) arrange(nodes []*onnx.Node) {
 // concatChannels returns the channels of each input of a Concat along axis 1,
 // if that is what n is and they are known.
 func concatChannels(n *onnx.Node) ([]int, bool) {
-	if !n.Is("Concat") || len(n.Outputs) != 1 || n.Outputs[0] == nil || n.Outputs[0].Type.Elem != onnx.Float {
+	if !n.Is("Concat") || len(n.Outputs) != 1 || n.Outputs[0] == nil || n.Outputs[0].Type.Elem != onnx.Float && n.Outputs[0].Type.Elem != onnx.Uint8 {
 		return nil, false
 	}
 	rank := int64(len(n.Outputs[0].Type.Shape))
@@ -80,7 +80,7 @@ func (c *call) placed(i int, typ onnx.DataType, shape []int, blocked bool) (*Ten
 		return nil, nil
 	}
 	p := c.places[i]
-	if typ != onnx.Float || len(shape) < 3 || shape[0] != 1 || shape[1] != p.channels || product(shape) == 0 {
+	if !canBlock(typ, shape) || shape[0] != 1 || shape[1] != p.channels || product(shape) == 0 {
 		return nil, nil
 	}
 	if blocked && (p.offset%kernels.Lanes != 0 || p.channels%kernels.Lanes != 0 && p.offset+p.channels != p.size) {
@@ -96,7 +96,7 @@ func (c *call) placed(i int, typ onnx.DataType, shape []int, blocked bool) (*Ten
 		}
 		c.rooms[p.room] = room
 	}
-	if room.blocked != blocked || !slices.Equal(room.Shape[2:], shape[2:]) {
+	if room.Type != typ || room.blocked != blocked || !slices.Equal(room.Shape[2:], shape[2:]) {
 		return nil, nil
 	}
 	t := c.arena.part(room, p.offset*product(shape[2:]), shape)

@@ -23,7 +23,10 @@ import (
 // the nodes are executed one by one.
 
 // quantizedInput is what a convolution knows of its input when compiling.
-type quantizedInput struct{ levels []int } // of each channel, or one for all
+type quantizedInput struct {
+	levels []int       // of each channel, or one for all
+	codes  *codesInput // instead, of a static one
+}
 
 // match takes a chain of nodes apart, from its last value on.
 type match struct {
@@ -92,7 +95,7 @@ func (b *builder) integers(nodes []*onnx.Node) ([]*onnx.Node, error) {
 		return nodes, nil
 	}
 	pinned := b.pinned()
-	gone := map[*onnx.Node]bool{}
+	nodes, gone := b.codes(nodes, pinned)
 	for _, n := range nodes {
 		if !n.Is("Add") {
 			continue
@@ -106,7 +109,7 @@ func (b *builder) integers(nodes []*onnx.Node) ([]*onnx.Node, error) {
 			u.Node.SetInput(0, x)
 			u.Node.SetInput(3, scale)
 			u.Node.SetInput(4, offset)
-			b.quantized[u.Node] = quantizedInput{levels}
+			b.quantized[u.Node] = quantizedInput{levels: levels}
 		}
 		for _, old := range m.nodes {
 			gone[old] = true

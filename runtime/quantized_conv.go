@@ -13,6 +13,9 @@ import (
 // for all. Where no integer kernel suits, X is replaced by its levels and convolved
 // as floats.
 func quantizedConv(s *site, q quantizedInput) (kernel, error) {
+	if q.codes != nil {
+		return codesConv(s, q.codes)
+	}
 	w := s.constant(1)
 	levels := q.levels
 	if channels := w.Shape[1] * int(s.Int("group", 1)); len(levels) == 1 {

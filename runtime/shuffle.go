@@ -30,12 +30,12 @@ func (s shuffle) from(o, outputs int) int {
 }
 
 // permuted returns rows of v, outputs in number, in our order.
-func (s shuffle) permuted(v []float32, outputs int) []float32 {
+func permuted[T any](s shuffle, v []T, outputs int) []T {
 	if !s.crd || v == nil {
 		return v
 	}
 	size := len(v) / outputs
-	p := make([]float32, 0, len(v))
+	p := make([]T, 0, len(v))
 	for o := range outputs {
 		p = append(p, v[s.from(o, outputs)*size:][:size]...)
 	}
@@ -44,8 +44,12 @@ func (s shuffle) permuted(v []float32, outputs int) []float32 {
 
 // shuffles reports whether n is a DepthToSpace that conv, which fuses, can do.
 func (b *builder) shuffles(conv, n *onnx.Node) bool {
-	if conv == nil || !n.Is("DepthToSpace") || !known(n.Outputs[0].Type.Shape) || n.Outputs[0].Type.Elem != onnx.Float {
+	if conv == nil || !n.Is("DepthToSpace") || !known(n.Outputs[0].Type.Shape) || n.Outputs[0].Type.Elem != onnx.Float && !b.isCodes(n.Outputs[0]) {
 		return false
+	}
+	if q, ok := b.quantized[conv]; ok && q.codes != nil {
+		block := shuffleOf(n).block
+		return block > 1 && q.codes.shape.Out%(block*block*kernels.Lanes) == 0
 	}
 	w, _ := b.constOf(conv.Inputs[1])
 	win, err := newWindow(&site{Node: conv}).complete(w.Shape[2:])

@@ -20,12 +20,17 @@ func (t *tail) startsWithRelu() bool {
 	if s.Op != kernels.Max || s.A != result || s.Dst != result {
 		return false
 	}
-	bound := t.operands[t.tensors+s.B.Index].constant
+	bound := t.operands[t.tensors+t.codes+s.B.Index].constant
 	if bound == nil || bound.Len() != 1 || bound.Data.([]float32)[0] != 0 {
 		return false
 	}
 	t.chain.Steps = t.chain.Steps[1:]
 	return true
+}
+
+// encodes reports whether the result is codes.
+func (t *tail) encodes() bool {
+	return t != nil && len(t.chain.Steps) > 0 && t.chain.Steps[len(t.chain.Steps)-1].Op == kernels.Encode
 }
 
 // bind joins the chain with the operands of a call, whose inputs start at base,
@@ -34,18 +39,34 @@ func (t *tail) bind(c *call, base int, out *Tensor) (*kernels.ChainRun, error) {
 	if t == nil || len(t.chain.Steps) == 0 {
 		return nil, nil
 	}
-	r := &kernels.ChainRun{Chain: t.chain, Tensors: [][]float32{out.Data.([]float32)}}
+	result, _ := out.Data.([]float32)
+	codes, _ := out.Data.([]uint8)
+	r := &kernels.ChainRun{Chain: t.chain, Tensors: [][]float32{result}, Codes: [][]uint8{codes}}
 	for i := range t.operands {
-		o, data, err := c.operand(base+i, out.blocked && i < t.tensors)
-		if err != nil {
-			return nil, err
-		}
-		if i < t.tensors {
+		if i < t.tensors+t.codes {
+			o, err := c.need(base + i)
+			if err != nil {
+				return nil, err
+			}
 			if !slices.Equal(o.Shape, out.Shape) {
 				return nil, fmt.Errorf("an operand is %s where the sizes of the inputs promise %v", o, out.Shape)
 			}
-			r.Tensors = append(r.Tensors, data)
+			if o, err = c.inLayout(o, out.blocked); err != nil {
+				return nil, err
+			}
+			switch data := o.Data.(type) {
+			case []float32:
+				r.Tensors = append(r.Tensors, data)
+			case []uint8:
+				r.Codes = append(r.Codes, data)
+			default:
+				return nil, typeError(base+i, o)
+			}
 			continue
+		}
+		o, data, err := c.floats(base + i)
+		if err != nil {
+			return nil, err
 		}
 		if data, err = c.lanes(data, out, t.shuffle); err != nil {
 			return nil, fmt.Errorf("an operand is %s: %w", o, err)
@@ -53,14 +74,6 @@ func (t *tail) bind(c *call, base int, out *Tensor) (*kernels.ChainRun, error) {
 		r.Values = append(r.Values, data)
 	}
 	return r, nil
-}
-
-// operand returns input i in a layout.
-func (c *call) operand(i int, blocked bool) (*Tensor, []float32, error) {
-	if blocked {
-		return c.blocked(i)
-	}
-	return c.floats(i)
 }
 
 // lanes returns values, one or one for each channel, as a chain on out wants
@@ -122,18 +135,29 @@ func (t *tail) elementwise(c *call) error {
 		return err
 	}
 	over, blocked := -1, false
-	for i := range t.tensors {
+	for i := range t.tensors + t.codes {
 		blocked = blocked || c.in[i] != nil && c.in[i].blocked
 	}
-	for i := range t.tensors {
-		if c.in[i], _, err = c.operand(i, blocked); err != nil {
+	for i := range t.tensors + t.codes {
+		if c.in[i], err = c.need(i); err != nil {
 			return err
 		}
-		if c.dies[i] && over < 0 {
+		if c.in[i], err = c.inLayout(c.in[i], blocked); err != nil {
+			return err
+		}
+		if i < t.tensors && c.dies[i] && over < 0 {
 			over = i
 		}
 	}
-	out, err := c.newOver(0, max(over, 0), onnx.Float, first.Shape)
+	var out *Tensor
+	switch {
+	case t.encodes():
+		out, err = c.newIn(0, onnx.Uint8, first.Shape, blocked)
+	case over < 0:
+		out, err = c.newIn(0, onnx.Float, first.Shape, blocked)
+	default:
+		out, err = c.newOver(0, over, onnx.Float, first.Shape)
+	}
 	if err != nil || out.Len() == 0 {
 		return err
 	}

@@ -90,3 +90,30 @@ func transpose16Go(dst []float32, to int, src []float32, from int) {
 		}
 	}
 }
+
+// CodesToBlocked is ToBlocked for codes.
+func CodesToBlocked(ctx context.Context, w *Workers, dst, src []uint8, n, channels, size int) error {
+	return eachBlock(ctx, w, n, channels, size, func(plane, block, lanes, at, pixels int) {
+		from, to := src[plane*size+at:], dst[(block*size+at)*Lanes:][:pixels*Lanes]
+		if lanes < Lanes {
+			clear(to)
+		}
+		for l := range lanes {
+			for p, code := range from[l*size:][:pixels] {
+				to[p*Lanes+l] = code
+			}
+		}
+	})
+}
+
+// CodesToPlanar is ToPlanar for codes.
+func CodesToPlanar(ctx context.Context, w *Workers, dst, src []uint8, n, channels, size int) error {
+	return eachBlock(ctx, w, n, channels, size, func(plane, block, lanes, at, pixels int) {
+		from, to := src[(block*size+at)*Lanes:], dst[plane*size+at:]
+		for l := range lanes {
+			for p := range to[l*size:][:pixels] {
+				to[l*size+p] = from[p*Lanes+l]
+			}
+		}
+	})
+}
