@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"unsafe"
 )
 
 // CodesConv is a convolution of codes by whole weights, exact until the last step:
@@ -16,11 +15,11 @@ import (
 // products, modulo 2^32. What comes out does not depend on tiles or threads.
 type CodesConv struct {
 	shape       ConvShape
-	inputs      int     // channels, whole blocks
-	outputs     int     // channels, whole blocks
-	points      int     // products for each pair of channels and tile: 36, or 1
-	depth       int     // inputs at a time
-	weights     []int16 // of each chunk of outputs, of each depth inputs [point][output block][input pair][16][2]
+	inputs      int    // channels, whole blocks
+	outputs     int    // channels, whole blocks
+	points      int    // products for each pair of channels and tile: 36, or 1
+	depth       int    // inputs at a time
+	weights     []byte // words, of each chunk of outputs, of each depth inputs [point][output block][input pair][16][2]
 	scale, bias []float32
 	zero        int
 	lo          float32
@@ -74,7 +73,7 @@ func NewCodesConv(s ConvShape, weights []int16, scale, bias []float32, q Quantiz
 	if s.taps() == 9 {
 		c.points, c.depth = 36, min(c.inputs, intDepth)
 	}
-	c.weights = make([]int16, c.points*c.inputs*c.outputs)
+	c.weights = asBytes(make([]int32, c.points*c.inputs*c.outputs/2)) // aligned
 	for o := range s.Out {
 		for i := range s.In {
 			c.pack(o, i, weights[(o*s.In+i)*s.taps():][:s.taps()])
@@ -89,7 +88,7 @@ func (c *CodesConv) pack(o, i int, taps []int16) {
 	blocks := min(codesChunk, c.outputs/Lanes-first)
 	k := i / c.depth * c.depth
 	n := min(c.depth, c.inputs-k)
-	to := c.weights[c.points*Lanes*(first*c.inputs+k*blocks):]
+	to := asWords(c.weights)[c.points*Lanes*(first*c.inputs+k*blocks):]
 	at := ((o/Lanes-first)*n/2+(i-k)/2)*2*Lanes + o%Lanes*2 + i%2
 	if c.points == 1 {
 		to[at] = taps[0]
@@ -141,9 +140,20 @@ type codesTask struct {
 }
 
 // chunk is a range of output blocks and their weights.
-func (t *codesTask) chunk(first int) (blocks int, weights []int16) {
+func (t *codesTask) chunk(first int) (blocks int, weights []byte) {
 	blocks = min(codesChunk, t.outputs/Lanes-first)
-	return blocks, t.weights[t.points*Lanes*first*t.inputs:][:t.points*Lanes*blocks*t.inputs]
+	each := 2 * t.points * Lanes * t.inputs
+	return blocks, t.weights[first*each:][:blocks*each]
+}
+
+// noSums is where sums start.
+var noSums [codesChunk * Lanes]int32
+
+func startOf(k int) []int32 {
+	if k > 0 {
+		return nil
+	}
+	return noSums[:]
 }
 
 func (t *codesTask) winograd(ctx context.Context, w *Workers) error {
@@ -151,13 +161,13 @@ func (t *codesTask) winograd(ctx context.Context, w *Workers) error {
 	room := roundUp(parts.rows*parts.cols, 2)
 	pixels := (4*parts.rows + 2) * (4*parts.cols + 2)
 	wide := min(t.outputs, codesChunk*Lanes)
-	inPoint, outPoint := room*t.depth+line/2, room*wide+line/4
+	inPoint, outPoint := 2*room*t.depth+line, room*wide+line/4
 	pitch := 4 * parts.cols * Lanes
 	return w.each(ctx, t.n*parts.count(), func(item int, sc *scratch) {
 		image, part := item/parts.count(), parts.at(item%parts.count())
-		buf := sc.floats(pixels*t.depth/2 + 36*inPoint/2 + 36*outPoint + 4*parts.rows*pitch)
-		codes, buf := asInt16(buf[:pixels*t.depth/2]), buf[pixels*t.depth/2:]
-		in, buf := asInt16(buf[:36*inPoint/2]), buf[36*inPoint/2:]
+		buf := sc.floats(pixels*t.depth/2 + 36*inPoint/4 + 36*outPoint + 4*parts.rows*pitch)
+		codes, buf := asBytes(buf[:pixels*t.depth/2]), buf[pixels*t.depth/2:]
+		in, buf := asBytes(buf[:36*inPoint/4]), buf[36*inPoint/4:]
 		sums, rows := asInt32(buf[:36*outPoint]), buf[36*outPoint:]
 		tiles := part.rows * part.cols
 		transformed := -1 // the inputs that in holds
@@ -170,8 +180,7 @@ func (t *codesTask) winograd(ctx context.Context, w *Workers) error {
 					transformed = k
 				}
 				for p := range 36 {
-					u := weights[(36*k+p*n)*blocks*Lanes:]
-					intPanels(tiles, blocks, n/2, in[p*inPoint:], n, u, n*Lanes, sums[p*outPoint:], wide, k > 0)
+					wordForm.multiply(tiles, blocks, n/2, in[p*inPoint:], 2*n, weights[2*(36*k+p*n)*blocks*Lanes:], startOf(k), sums[p*outPoint:], wide)
 				}
 			}
 			for b := range blocks {
@@ -189,27 +198,27 @@ func (t *codesTask) winograd(ctx context.Context, w *Workers) error {
 }
 
 // transform brings n inputs from k on of the pixels that a part reads into in.
-func (t *codesTask) transform(in []int16, point int, codes []int16, image int, part region, k, n int) {
-	rows, cols := 4*part.rows+2, 4*part.cols+2
+func (t *codesTask) transform(in []byte, point int, codes []byte, image int, part region, k, n int) {
+	rows, cols, pixel := 4*part.rows+2, 4*part.cols+2, 2*n
 	y0, x0 := 4*part.y-1, 4*part.x-1
 	left, right := max(0, -x0), min(cols, t.wd-x0)
 	for r := range rows {
-		line := codes[r*cols*n:][:cols*n]
+		line := codes[r*cols*pixel:][:cols*pixel]
 		y := y0 + r
 		if y < 0 || y >= t.h {
 			clear(line)
 			continue
 		}
-		clear(line[:left*n])
-		clear(line[right*n:])
+		clear(line[:left*pixel])
+		clear(line[right*pixel:])
 		for b := 0; b < n; b += Lanes {
 			plane := image*t.inputs/Lanes + (k+b)/Lanes
-			widenCodes(right-left, line[left*n+b:], n, t.src[((plane*t.h+y)*t.wd+x0+left)*Lanes:], t.zero)
+			widenCodes(right-left, asWords(line[left*pixel+2*b:]), n, t.src[((plane*t.h+y)*t.wd+x0+left)*Lanes:], t.zero)
 		}
 	}
 	for y := range part.rows {
 		for b := 0; b < n; b += Lanes {
-			intInput(part.cols, codes[4*y*cols*n+b:], n, cols*n, in[y*part.cols*n+b:], n, point)
+			wordInput(part.cols, codes[4*y*cols*pixel+2*b:], pixel, cols*pixel, in[y*part.cols*pixel+2*b:], pixel, point)
 		}
 	}
 }
@@ -269,20 +278,20 @@ func (t *codesTask) pointwise(ctx context.Context, w *Workers) error {
 		room := roundUp(pixels, 2)
 		wide := min(t.outputs, codesChunk*Lanes)
 		buf := sc.floats(room*t.inputs/2 + room*wide + pixels*Lanes)
-		codes, buf := asInt16(buf[:room*t.inputs/2]), buf[room*t.inputs/2:]
+		codes, buf := asBytes(buf[:room*t.inputs/2]), buf[room*t.inputs/2:]
 		sums, row := asInt32(buf[:room*wide]), buf[room*wide:]
 		for k := 0; k < t.inputs; k += t.depth {
 			n := min(t.depth, t.inputs-k)
 			for b := 0; b < n; b += Lanes {
 				plane := image*t.inputs/Lanes + (k+b)/Lanes
-				widenCodes(pixels, codes[k*room+b:], n, t.src[(plane*size+at)*Lanes:], t.zero)
+				widenCodes(pixels, asWords(codes[2*(k*room+b):]), n, t.src[(plane*size+at)*Lanes:], t.zero)
 			}
 		}
 		for first := 0; first < t.outputs/Lanes; first += codesChunk {
 			blocks, weights := t.chunk(first)
 			for k := 0; k < t.inputs; k += t.depth {
 				n := min(t.depth, t.inputs-k)
-				intPanels(pixels, blocks, n/2, codes[k*room:], n, weights[k*blocks*Lanes:], n*Lanes, sums, wide, k > 0)
+				wordForm.multiply(pixels, blocks, n/2, codes[2*k*room:], 2*n, weights[2*k*blocks*Lanes:], startOf(k), sums, wide)
 			}
 			for b := range blocks {
 				o := (first + b) * Lanes
@@ -291,8 +300,4 @@ func (t *codesTask) pointwise(ctx context.Context, w *Workers) error {
 			}
 		}
 	})
-}
-
-func asBytes(f []float32) []uint8 {
-	return unsafe.Slice((*uint8)(unsafe.Pointer(unsafe.SliceData(f))), 4*len(f))
 }

@@ -24,7 +24,7 @@ func (c *IntConv) runPointwise(ctx context.Context, w *Workers, dst, src []float
 			if k > 0 {
 				start = nil
 			}
-			c.multiply(pixels, n*c.form.size/4, codes, pixel, f.weights[k*c.outputs*c.form.size:], start, sums)
+			c.form.multiply(pixels, blocks, n*c.form.size/4, codes, pixel, f.weights[k*c.outputs*c.form.size:], start, sums, c.outputs)
 		}
 		for b := range blocks {
 			intStore(pixels, sums[b*Lanes:], c.outputs, f.scale[b*Lanes:], f.bias[b*Lanes:], c.lo, dst[(b*size+at)*Lanes:])

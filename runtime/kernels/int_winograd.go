@@ -73,7 +73,7 @@ func (c *IntConv) runWinograd(ctx context.Context, w *Workers, dst, src []float3
 				} else if k > 0 {
 					start = nil
 				}
-				c.multiply(tiles, deep/4, in[p*inPoint:], pixel, weights, start, to)
+				c.form.multiply(tiles, c.outputs/Lanes, deep/4, in[p*inPoint:], pixel, weights, start, to, c.outputs)
 				if c.grouped {
 					c.addGroup(tiles, asFloats(sums[p*outPoint:]), few, f, k/c.depth, p)
 				}
@@ -90,10 +90,10 @@ func (c *IntConv) runWinograd(ctx context.Context, w *Workers, dst, src []float3
 	})
 }
 
-// multiply multiplies any number of tiles with the weights of one point; an odd tile
-// computes one more. Weights of 4 blocks stay in registers' reach for 6 tiles at a time.
-func (c *IntConv) multiply(tiles, quads int, a []byte, aTile int, weights []byte, start, sums []int32) {
-	blocks := c.outputs / Lanes
+// multiply is panel for any number of tiles and for blocks beside each other; an odd
+// tile computes one more. Weights of 4 blocks stay in registers' reach for 6 tiles at a
+// time.
+func (f *intForm) multiply(tiles, blocks, quads int, a []byte, aTile int, weights []byte, start, sums []int32, cTile int) {
 	for o := 0; o < blocks; {
 		nb := 4
 		for nb > blocks-o {
@@ -105,7 +105,7 @@ func (c *IntConv) multiply(tiles, quads int, a []byte, aTile int, weights []byte
 		}
 		for t := 0; t < tiles; {
 			n := min(6, roundUp(tiles-t, 2))
-			c.form.panel(n, nb, quads, a[t*aTile:], aTile, weights[o*quads*4*Lanes:], quads*4*Lanes, from, sums[t*c.outputs+o*Lanes:], c.outputs)
+			f.panel(n, nb, quads, a[t*aTile:], aTile, weights[o*quads*4*Lanes:], quads*4*Lanes, from, sums[t*cTile+o*Lanes:], cTile)
 			t += n
 		}
 		o += nb
