@@ -72,11 +72,11 @@ func byteInput(tiles int, src []byte, pixel, row int, dst []byte, tile, point in
 		byteInputGo(tiles, asSigned(src), pixel, row, dst, tile, point)
 		return
 	}
-	_, _ = src[5*row+(4*tiles+1)*pixel+4*Lanes-1], dst[(tiles-1)*tile+(bytePoints-1)*point+4*Lanes-1]
+	_, _ = src[5*row+(4*tiles+1)*pixel+4*Lanes-1], dst[(tiles-1)*tile+(byteInputs-1)*point+4*Lanes-1]
 	byteInputVNNI(tiles, &asSigned(src)[0], pixel, row, &dst[0], tile, point)
 }
 
-type panelFunc func(quads int, a *byte, aTile int, b *byte, bBlock int, start, c *int32, cTile int)
+type panelFunc func(groups, quads int, a *byte, aTile int, b *byte, bBlock int, start, c *int32, cTile int)
 
 var wordPanelsVNNI = [3][3]panelFunc{
 	{wordPanelVNNIx2x1, wordPanelVNNIx2x2, wordPanelVNNIx2x4},
@@ -92,6 +92,14 @@ var bytePanelsVNNI = [3][3]panelFunc{
 
 var wordPanelsAVX2 = [3]panelFunc{wordPanelAVX2x2, wordPanelAVX2x4, wordPanelAVX2x6}
 
+// panelGroups is how many groups of how many tiles a panel computes next.
+func panelGroups(tiles int) (groups, each int) {
+	if tiles >= 6 {
+		return tiles / 6, 6
+	}
+	return 1, tiles
+}
+
 // firstOf checks what a panel reads and writes and returns where it starts, nil to go
 // on with c.
 func firstOf(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int, start, c []int32, cTile int) *int32 {
@@ -104,30 +112,38 @@ func firstOf(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int
 }
 
 func wordPanel(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int, start, c []int32, cTile int) {
-	if intLevel == intGo || quads <= 0 {
+	if intLevel == intGo || quads <= 0 || tiles <= 0 {
 		wordPanelGo(tiles, blocks, quads, asWords(a), aTile/2, asWords(b), bBlock/2, start, c, cTile)
 		return
 	}
 	first := firstOf(tiles, blocks, quads, a, aTile, b, bBlock, start, c, cTile)
-	if intLevel == intVNNI {
-		wordPanelsVNNI[tiles/2-1][blocks/2](quads, &a[0], aTile, &b[0], bBlock, first, &c[0], 4*cTile)
-		return
-	}
-	for o := range blocks {
-		if first != nil {
-			first = &start[o*Lanes]
+	for t := 0; t < tiles; {
+		groups, n := panelGroups(tiles - t)
+		if intLevel == intVNNI {
+			wordPanelsVNNI[n/2-1][blocks/2](groups, quads, &a[t*aTile], aTile, &b[0], bBlock, first, &c[t*cTile], 4*cTile)
+		} else {
+			for o := range blocks {
+				if first != nil {
+					first = &start[o*Lanes]
+				}
+				wordPanelsAVX2[n/2-1](groups, quads, &a[t*aTile], aTile, &b[o*bBlock], bBlock, first, &c[t*cTile+o*Lanes], 4*cTile)
+			}
 		}
-		wordPanelsAVX2[tiles/2-1](quads, &a[0], aTile, &b[o*bBlock], bBlock, first, &c[o*Lanes], 4*cTile)
+		t += groups * n
 	}
 }
 
 func bytePanel(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int, start, c []int32, cTile int) {
-	if intLevel < intVNNI || quads <= 0 {
+	if intLevel < intVNNI || quads <= 0 || tiles <= 0 {
 		bytePanelGo(tiles, blocks, quads, a, aTile, asSigned(b), bBlock, start, c, cTile)
 		return
 	}
 	first := firstOf(tiles, blocks, quads, a, aTile, b, bBlock, start, c, cTile)
-	bytePanelsVNNI[tiles/2-1][blocks/2](quads, &a[0], aTile, &b[0], bBlock, first, &c[0], 4*cTile)
+	for t := 0; t < tiles; {
+		groups, n := panelGroups(tiles - t)
+		bytePanelsVNNI[n/2-1][blocks/2](groups, quads, &a[t*aTile], aTile, &b[0], bBlock, first, &c[t*cTile], 4*cTile)
+		t += groups * n
+	}
 }
 
 func wordOutput(tiles int, src []int32, tile, point int, scale, bias []float32, lo float32, dst []float32, row int) {
@@ -203,7 +219,7 @@ func foldBytes(u, weights []float32, scale, level float32, most, offsets []float
 		foldBytesGo(u, weights, scale, level, most, offsets)
 		return
 	}
-	_, _, _, _ = u[bytePoints*Lanes-1], weights[9*Lanes-1], most[byteScales*Lanes-1], offsets[9*Lanes-1]
+	_, _, _, _ = u[byteInputs*Lanes-1], weights[9*Lanes-1], most[byteScales*Lanes-1], offsets[9*Lanes-1]
 	foldBytesVNNI(&u[0], &weights[0], scale, level, &most[0], &offsets[0])
 }
 
@@ -214,4 +230,13 @@ func roundBytes(quads int, dst []int8, u []float32, pitch int, inverse []float32
 	}
 	_, _, _, _ = dst[4*quads*Lanes-1], u[(4*quads-1)*pitch+Lanes-1], inverse[Lanes-1], start[Lanes-1]
 	roundBytesVNNI(quads, &dst[0], &u[0], 4*pitch, &inverse[0], &start[0])
+}
+
+func byteRest(inputs int, u, inverse []float32) {
+	if intLevel < intVNNI || inputs <= 0 {
+		byteRestGo(inputs, u, inverse)
+		return
+	}
+	_, _ = u[inputs*bytePoints*Lanes-1], inverse[Lanes-1]
+	byteRestVNNI(inputs, &u[0], &inverse[0])
 }

@@ -9,7 +9,9 @@ import (
 func BenchmarkIntConv(b *testing.B) {
 	for _, c := range []intCase{
 		{64, 64, 3, 128, 128, []int{16}, false},
+		{64, 64, 3, 16, 48, []int{16}, false},
 		{192, 64, 3, 128, 128, []int{16}, false},
+		{64, 64, 3, 128, 128, []int{256}, false},
 		{256, 64, 1, 128, 128, []int{16}, false},
 	} {
 		b.Run(c.String(), func(b *testing.B) {
@@ -25,6 +27,9 @@ func BenchmarkIntConv(b *testing.B) {
 			}
 			w, dst := NewWorkers(1), make([]float32, BlockedLen(1, c.out, c.h*c.w))
 			var f Folded
+			if err := conv.Fold(context.Background(), w, &f, win); err != nil {
+				b.Fatal(err)
+			}
 			for _, part := range []string{"fold", "run"} {
 				b.Run(part, func(b *testing.B) {
 					b.ReportAllocs()

@@ -20,9 +20,14 @@ import "math"
 // real rows, the four real columns and the three products of the complex one; then
 // for each real column the three of the complex row; then those at (i, i), and those at
 // (i, -i). The three share a scale.
+//
+// What is even in a tile is seen at (1, 1) alone, so what rounding does to weights there
+// shifts whole pictures. They are multiplied once more with what rounding took away.
 const (
-	bytePoints = 46
-	byteScales = 26
+	byteInputs = 46
+	bytePoints = 47
+	byteScales = 27
+	byteEven   = 8 // the point (1, 1)
 )
 
 var byteReal = [4]int{0, 1, 2, 5} // the components that are real points
@@ -30,6 +35,8 @@ var byteReal = [4]int{0, 1, 2, 5} // the components that are real points
 // byteScaleOf is the number of the scale of a point.
 func byteScaleOf(p int) int {
 	switch {
+	case p == byteInputs:
+		return 26
 	case p >= 28:
 		return 20 + (p-28)/3
 	case p%7 > 4:
@@ -41,7 +48,7 @@ func byteScaleOf(p int) int {
 // byteGain is what the results of a scale are multiplied by: a complex point stands
 // for its conjugate too.
 func byteGain(scale int) float32 {
-	if scale < 20 && scale%5 < 4 {
+	if scale < 20 && scale%5 < 4 || scale == 26 {
 		return 1
 	}
 	return 2
@@ -50,7 +57,7 @@ func byteGain(scale int) float32 {
 // bytePointsOf orders the components of a tile by points; three gives the three
 // factors of a complex value. Of codes none exceeds 8 bits, but what a sum in between
 // may wrap around comes back.
-func bytePointsOf[T int8 | float32](m *[6][6]T, three func(re, im T) [3]T) (points [bytePoints]T) {
+func bytePointsOf[T int8 | float32](m *[6][6]T, three func(re, im T) [3]T) (points [byteInputs]T) {
 	for r, i := range byteReal {
 		for c, j := range byteReal {
 			points[7*r+c] = m[i][j]
@@ -133,6 +140,7 @@ func byteOutputGo(tiles int, src []int32, tile, point int, scale, bias []float32
 				m[i][3], m[i][4] = complexAt(7*r + 4)
 				m[3][i], m[4][i] = complexAt(28 + 3*r)
 			}
+			m[1][1] += float32(at(byteInputs)) * factor(byteInputs)
 			re, im := complexAt(40)
 			re2, im2 := complexAt(43)
 			m[3][3], m[4][4], m[4][3], m[3][4] = re+re2, re2-re, im+im2, im-im2
@@ -195,6 +203,18 @@ func roundBytesGo(quads int, dst []int8, u []float32, pitch int, inverse []float
 			v := math.RoundToEven(float64(u[k*pitch+l] * inverse[l]))
 			dst[(k/4*Lanes+l)*4+k%4] = int8(v)
 			start[l] -= 128 * int32(v)
+		}
+	}
+}
+
+// byteRestGo sets what the last point multiplies: what rounding takes from the weights
+// of the even one, times inverse.
+func byteRestGo(inputs int, u, inverse []float32) {
+	for k := range inputs {
+		u := u[k*bytePoints*Lanes:]
+		for l := range Lanes {
+			v := u[byteEven*Lanes+l] * inverse[l]
+			u[byteInputs*Lanes+l] = v - float32(math.RoundToEven(float64(v)))
 		}
 	}
 }

@@ -123,9 +123,6 @@ func (c *IntConv) setCodes(levels []int) {
 			c.shift[i]-- // from -8 to 8 is one too many
 		}
 	}
-	if c.form == &byteForm && c.taps == 1 { // multiplied as they are
-		clear(c.centre)
-	}
 }
 
 // half is the largest |c << shift| of an input.

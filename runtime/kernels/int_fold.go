@@ -40,7 +40,11 @@ func (c *IntConv) Fold(ctx context.Context, w *Workers, f *Folded, win Windows) 
 		if i < c.shape.In {
 			scale, offset = win.Scale[i], win.Offset[i]
 		}
-		f.encodings[i/Lanes].set(i%Lanes, scale, offset, c.levels[i], c.centre[i], c.shift[i])
+		centre := c.centre[i]
+		if c.form == &byteForm && c.points == 1 {
+			centre -= 128 >> c.shift[i] // unsigned, as transformed ones
+		}
+		f.encodings[i/Lanes].set(i%Lanes, scale, offset, c.levels[i], centre, c.shift[i])
 	}
 	return w.each(ctx, c.outputs/Lanes, func(b int, sc *scratch) {
 		buf := sc.floats((group*c.points + 3*c.points + c.taps) * Lanes)
@@ -128,6 +132,13 @@ func (c *IntConv) roundBytes(f *Folded, b int, u, most, inverse []float32) {
 			inverse[i] = math.MaxInt8 / m
 		}
 	}
+	if c.points > 1 {
+		const from, to = byteEven/7*5 + byteEven%7, byteScales - 1 // their scales
+		byteRest(c.inputs, u, inverse[from*Lanes:])
+		for l := range Lanes { // what is left are halves at most
+			inverse[to*Lanes+l], scales[to*Lanes+l] = 2*math.MaxInt8, scales[from*Lanes+l]/(2*math.MaxInt8)
+		}
+	}
 	for p := range c.points {
 		s := 0
 		if c.points > 1 {
@@ -139,9 +150,6 @@ func (c *IntConv) roundBytes(f *Folded, b int, u, most, inverse []float32) {
 			deep := min(c.depth, c.inputs-at)
 			to := f.weights[at*c.points*c.outputs+(p*c.outputs+b*Lanes)*deep:]
 			roundBytes(deep/4, asSigned(to), u[(at*c.points+p)*Lanes:], c.points*Lanes, inverse[s*Lanes:], start)
-		}
-		if c.points == 1 {
-			clear(start) // codes are not negative
 		}
 	}
 	if c.points > 1 {

@@ -6,11 +6,11 @@ import "unsafe"
 // with them. Distances in memory of codes and weights are in bytes. A quad is four
 // bytes of codes, or of weights of one output.
 type intForm struct {
-	size    int // bytes of a code or weight
-	points  int // products of a tile for each pair of channels
-	scales  int // scales of a tile for each output
-	scaleOf func(point int) int
-	width   int // channels that input transforms at once
+	size   int // bytes of a code or weight
+	inputs int // points of a transformed tile
+	points int // products of a tile for each pair of channels
+	scales int // scales of a tile for each output
+	width  int // channels that input transforms at once
 
 	// encode sets dst[p*stride:] to the codes of pixels of one block.
 	encode func(pixels int, dst []byte, stride int, src []float32, e *encoding)
@@ -19,7 +19,7 @@ type intForm struct {
 	input func(tiles int, src []byte, pixel, row int, dst []byte, tile, point int)
 	// panel multiplies: c[t*cTile+o] is start[o], or itself when start is nil, plus
 	// the sum over quads of a[t*aTile:] times those of b [block][quad][16][4 bytes],
-	// blocks of 16 outputs bBlock apart.
+	// 1, 2 or 4 blocks of 16 outputs bBlock apart; tiles are even.
 	panel func(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock int, start, c []int32, cTile int)
 	// output transforms tiles beside each other back, of 16 outputs: src[point] with
 	// scale [scales][16]. Their 4x4 pixels, row apart in dst, get bias [4][4][16] and
@@ -29,13 +29,21 @@ type intForm struct {
 
 // Codes of up to MaxLevels levels: F(4,3) at 0, ±1, ±2 and infinity makes them up to
 // 100 times as large.
-var wordForm = intForm{size: 2, points: 36, scales: 36, scaleOf: func(p int) int { return p }, width: Lanes,
+var wordForm = intForm{size: 2, inputs: 36, points: 36, scales: 36, width: Lanes,
 	encode: encodeWords, input: wordInput, panel: wordPanel, output: wordOutput}
 
 // Codes of up to byteLevels levels: F(4,3) at 0, ±1, ±i and infinity makes them up to
 // 16 times as large (int_bytes.go).
-var byteForm = intForm{size: 1, points: bytePoints, scales: byteScales, scaleOf: byteScaleOf, width: 4 * Lanes,
+var byteForm = intForm{size: 1, inputs: byteInputs, points: bytePoints, scales: byteScales, width: 4 * Lanes,
 	encode: encodeBytes, input: byteInput, panel: bytePanel, output: byteOutput}
+
+// source is the transformed point that a product reads.
+func (f *intForm) source(point int) int {
+	if point < f.inputs {
+		return point
+	}
+	return byteEven
+}
 
 // encoding is how the channels of a block are encoded: floor of
 // (x-offset)*inverse+add within [low, high], shifted. NaN becomes low.

@@ -67,3 +67,7 @@ func roundBytes(quads int, dst []int8, u []float32, pitch int, inverse []float32
 func momentsOf(pixels int, src []float32, floor, pivot *[Lanes]float32, sums *[3][Lanes]float32) {
 	momentsGo(pixels, src, floor, pivot, sums)
 }
+
+func byteRest(inputs int, u, inverse []float32) {
+	byteRestGo(inputs, u, inverse)
+}

@@ -160,7 +160,7 @@ func TestByteKernels(t *testing.T) {
 	var got [2]results
 	for i, level := range []int{intGo, best} {
 		intLevel = level
-		g := results{in: make([]byte, bytePoints*point), sums: make([]int32, bytePoints*tiles*blocks*Lanes), out: make([]float32, 16*tiles*Lanes)}
+		g := results{in: make([]byte, byteInputs*point), sums: make([]int32, bytePoints*tiles*blocks*Lanes), out: make([]float32, 16*tiles*Lanes)}
 		byteInput(tiles, codes, pixel, row, g.in, pixel, point)
 		u, most, offsets := make([]float32, 4*quads*bytePoints*Lanes), make([]float32, byteScales*Lanes), make([]float32, 9*Lanes)
 		for k := range 4 * quads {
@@ -170,13 +170,17 @@ func TestByteKernels(t *testing.T) {
 		for l := range inverse {
 			inverse[l] = 127 / most[l]
 		}
+		byteRest(4*quads, u, inverse)
 		g.folded = make([]byte, blocks*4*quads*Lanes)
 		first := slices.Clone(start)
 		roundBytes(quads, asSigned(g.folded), u, bytePoints*Lanes, inverse, first)
-		copy(g.folded[4*quads*Lanes:], g.folded)
+		for l := range inverse {
+			inverse[l] = 254
+		}
+		roundBytes(quads, asSigned(g.folded[4*quads*Lanes:]), u[byteInputs*Lanes:], bytePoints*Lanes, inverse, first[Lanes:])
 		for p := range bytePoints {
-			bytePanel(tiles, blocks, quads, g.in[p*point:], pixel, g.folded, 4*quads*Lanes, first, g.sums[p*tiles*blocks*Lanes:], blocks*Lanes)
-			bytePanel(tiles, blocks, quads, g.in[p*point:], pixel, g.folded, 4*quads*Lanes, nil, g.sums[p*tiles*blocks*Lanes:], blocks*Lanes)
+			bytePanel(tiles, blocks, quads, g.in[byteForm.source(p)*point:], pixel, g.folded, 4*quads*Lanes, first, g.sums[p*tiles*blocks*Lanes:], blocks*Lanes)
+			bytePanel(tiles, blocks, quads, g.in[byteForm.source(p)*point:], pixel, g.folded, 4*quads*Lanes, nil, g.sums[p*tiles*blocks*Lanes:], blocks*Lanes)
 		}
 		byteOutput(tiles, g.sums, blocks*Lanes, tiles*blocks*Lanes, scale, bias, -1, g.out, 4*tiles*Lanes)
 		got[i] = g

@@ -45,13 +45,13 @@ func (c *IntConv) runWinograd(ctx context.Context, w *Workers, dst, src []float3
 	borders := c.borders(f, h, wd)
 	return w.each(ctx, parts.count(), func(item int, sc *scratch) {
 		part := parts.at(item)
-		buf := sc.floats(pixels*pixel/4 + c.points*(inPoint/4+outPoint) + 16*Lanes + room*c.outputs)
+		buf := sc.floats(pixels*pixel/4 + c.form.inputs*inPoint/4 + c.points*outPoint + 16*Lanes + room*c.outputs)
 		take := func(n int) []float32 {
 			piece := buf[:n]
 			buf = buf[n:]
 			return piece
 		}
-		codes, in := asBytes(take(pixels*pixel/4)), asBytes(take(c.points*inPoint/4))
+		codes, in := asBytes(take(pixels*pixel/4)), asBytes(take(c.form.inputs*inPoint/4))
 		sums, tile := asInt32(take(c.points*outPoint)), take(16*Lanes)
 		few := asInt32(buf) // products of one point
 		tiles := part.rows * part.cols
@@ -73,7 +73,7 @@ func (c *IntConv) runWinograd(ctx context.Context, w *Workers, dst, src []float3
 				} else if k > 0 {
 					start = nil
 				}
-				c.form.multiply(tiles, c.outputs/Lanes, deep/4, in[p*inPoint:], pixel, weights, start, to, c.outputs)
+				c.form.multiply(tiles, c.outputs/Lanes, deep/4, in[c.form.source(p)*inPoint:], pixel, weights, start, to, c.outputs)
 				if c.grouped {
 					c.addGroup(tiles, asFloats(sums[p*outPoint:]), few, f, k/c.depth, p)
 				}
@@ -91,8 +91,7 @@ func (c *IntConv) runWinograd(ctx context.Context, w *Workers, dst, src []float3
 }
 
 // multiply is panel for any number of tiles and for blocks beside each other; an odd
-// tile computes one more. Weights of 4 blocks stay in registers' reach for 6 tiles at a
-// time.
+// tile computes one more. Weights of 4 blocks stay in registers' reach.
 func (f *intForm) multiply(tiles, blocks, quads int, a []byte, aTile int, weights []byte, start, sums []int32, cTile int) {
 	for o := 0; o < blocks; {
 		nb := 4
@@ -103,11 +102,7 @@ func (f *intForm) multiply(tiles, blocks, quads int, a []byte, aTile int, weight
 		if start != nil {
 			from = start[o*Lanes:]
 		}
-		for t := 0; t < tiles; {
-			n := min(6, roundUp(tiles-t, 2))
-			f.panel(n, nb, quads, a[t*aTile:], aTile, weights[o*quads*4*Lanes:], quads*4*Lanes, from, sums[t*cTile+o*Lanes:], cTile)
-			t += n
-		}
+		f.panel(roundUp(tiles, 2), nb, quads, a, aTile, weights[o*quads*4*Lanes:], quads*4*Lanes, from, sums[o*Lanes:], cTile)
 		o += nb
 	}
 }

@@ -27,107 +27,107 @@ func wordInputAVX2(tiles int, src *int16, pixel int, row int, dst *int16, tile i
 // wordPanelAVX2x2 is wordPanelGo for one block; distances are in bytes.
 //
 //go:noescape
-func wordPanelAVX2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelAVX2x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelVNNIx2x1 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func wordPanelVNNIx2x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelVNNIx2x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // bytePanelVNNIx2x1 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func bytePanelVNNIx2x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func bytePanelVNNIx2x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelVNNIx2x2 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func wordPanelVNNIx2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelVNNIx2x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // bytePanelVNNIx2x2 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func bytePanelVNNIx2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func bytePanelVNNIx2x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelVNNIx2x4 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func wordPanelVNNIx2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelVNNIx2x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // bytePanelVNNIx2x4 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func bytePanelVNNIx2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func bytePanelVNNIx2x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelAVX2x4 is wordPanelGo for one block; distances are in bytes.
 //
 //go:noescape
-func wordPanelAVX2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelAVX2x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelVNNIx4x1 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func wordPanelVNNIx4x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelVNNIx4x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // bytePanelVNNIx4x1 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func bytePanelVNNIx4x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func bytePanelVNNIx4x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelVNNIx4x2 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func wordPanelVNNIx4x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelVNNIx4x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // bytePanelVNNIx4x2 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func bytePanelVNNIx4x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func bytePanelVNNIx4x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelVNNIx4x4 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func wordPanelVNNIx4x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelVNNIx4x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // bytePanelVNNIx4x4 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func bytePanelVNNIx4x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func bytePanelVNNIx4x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelAVX2x6 is wordPanelGo for one block; distances are in bytes.
 //
 //go:noescape
-func wordPanelAVX2x6(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelAVX2x6(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelVNNIx6x1 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func wordPanelVNNIx6x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelVNNIx6x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // bytePanelVNNIx6x1 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func bytePanelVNNIx6x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func bytePanelVNNIx6x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelVNNIx6x2 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func wordPanelVNNIx6x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelVNNIx6x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // bytePanelVNNIx6x2 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func bytePanelVNNIx6x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func bytePanelVNNIx6x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordPanelVNNIx6x4 is wordPanelGo; distances are in bytes.
 //
 //go:noescape
-func wordPanelVNNIx6x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func wordPanelVNNIx6x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // bytePanelVNNIx6x4 is bytePanelGo; distances are in bytes.
 //
 //go:noescape
-func bytePanelVNNIx6x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+func bytePanelVNNIx6x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
 // wordOutputAVX2 is wordOutputGo; distances are in bytes.
 //
@@ -183,3 +183,8 @@ func foldBytesVNNI(u *float32, weights *float32, scale float32, level float32, m
 //
 //go:noescape
 func roundBytesVNNI(quads int, dst *int8, u *float32, pitch int, inverse *float32, start *int32)
+
+// byteRestVNNI is byteRestGo; distances are in bytes.
+//
+//go:noescape
+func byteRestVNNI(inputs int, u *float32, inverse *float32)

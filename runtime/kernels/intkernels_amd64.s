@@ -550,933 +550,1149 @@ tile:
 	VZEROUPPER
 	RET
 
-// func wordPanelAVX2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// func wordPanelAVX2x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX2
-TEXT ·wordPanelAVX2x2(SB), $0-64
-	MOVQ    quads+0(FP), AX
-	MOVQ    a+8(FP), CX
-	MOVQ    aTile+16(FP), DX
-	MOVQ    b+24(FP), BX
-	MOVQ    bBlock+32(FP), SI
-	MOVQ    start+40(FP), SI
-	MOVQ    c+48(FP), DI
-	MOVQ    cTile+56(FP), R8
-	TESTQ   SI, SI
+TEXT ·wordPanelAVX2x2(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), BX
+	MOVQ c+56(FP), SI
+	MOVQ cTile+64(FP), DI
+
+group:
+	TESTQ   BX, BX
 	JNE     start
-	VMOVDQU (DI), Y0
-	VMOVDQU 32(DI), Y1
-	VMOVDQU (DI)(R8*1), Y2
-	VMOVDQU 32(DI)(R8*1), Y3
+	VMOVDQU (SI), Y0
+	VMOVDQU 32(SI), Y1
+	VMOVDQU (SI)(DI*1), Y2
+	VMOVDQU 32(SI)(DI*1), Y3
 	JMP     multiply
 
 start:
-	VMOVDQU (SI), Y0
+	VMOVDQU (BX), Y0
 	VMOVDQU Y0, Y2
-	VMOVDQU 32(SI), Y1
+	VMOVDQU 32(BX), Y1
 	VMOVDQU Y1, Y3
 
 multiply:
+	MOVQ b+32(FP), R9
+	MOVQ quads+8(FP), R10
+	MOVQ CX, R8
+
 quad:
-	VMOVDQU      (BX), Y4
-	VMOVDQU      32(BX), Y5
-	VPBROADCASTD (CX), Y6
+	VMOVDQU      (R9), Y4
+	VMOVDQU      32(R9), Y5
+	VPBROADCASTD (R8), Y6
 	VPMADDWD     Y6, Y4, Y7
 	VPADDD       Y7, Y0, Y0
 	VPMADDWD     Y6, Y5, Y7
 	VPADDD       Y7, Y1, Y1
-	VPBROADCASTD (CX)(DX*1), Y6
+	VPBROADCASTD (R8)(DX*1), Y6
 	VPMADDWD     Y6, Y4, Y7
 	VPADDD       Y7, Y2, Y2
 	VPMADDWD     Y6, Y5, Y7
 	VPADDD       Y7, Y3, Y3
-	ADDQ         $0x04, CX
-	ADDQ         $0x40, BX
-	DECQ         AX
+	ADDQ         $0x04, R8
+	ADDQ         $0x40, R9
+	DECQ         R10
 	JNZ          quad
-	VMOVDQU      Y0, (DI)
-	VMOVDQU      Y1, 32(DI)
-	VMOVDQU      Y2, (DI)(R8*1)
-	VMOVDQU      Y3, 32(DI)(R8*1)
+	VMOVDQU      Y0, (SI)
+	VMOVDQU      Y1, 32(SI)
+	VMOVDQU      Y2, (SI)(DI*1)
+	VMOVDQU      Y3, 32(SI)(DI*1)
+	LEAQ         (CX)(DX*2), CX
+	LEAQ         (SI)(DI*2), SI
+	DECQ         AX
+	JNZ          group
 	VZEROUPPER
 	RET
 
-// func wordPanelVNNIx2x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·wordPanelVNNIx2x1(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), SI
-	MOVQ      c+48(FP), DI
-	MOVQ      cTile+56(FP), R8
+// func wordPanelVNNIx2x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·wordPanelVNNIx2x1(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), BX
+	MOVQ c+56(FP), SI
+	MOVQ cTile+64(FP), DI
+
+group:
+	TESTQ     BX, BX
+	JNE       start
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (SI)(DI*1), Z1
+	JMP       multiply
+
+start:
+	VMOVDQU32 (BX), Z0
+	VMOVDQU32 Z0, Z1
+
+multiply:
+	MOVQ b+32(FP), R9
+	MOVQ quads+8(FP), R10
+	MOVQ CX, R8
+
+quad:
+	VMOVDQU32     (R9), Z2
+	VPBROADCASTD  (R8), Z3
+	VPDPWSSD      Z2, Z3, Z0
+	VPBROADCASTD  (R8)(DX*1), Z3
+	VPDPWSSD      Z2, Z3, Z1
+	ADDQ          $0x04, R8
+	ADDQ          $0x40, R9
+	DECQ          R10
+	JNZ           quad
+	VMOVDQU32     Y0, (SI)
+	VEXTRACTI64X4 $0x01, Z0, 32(SI)
+	VMOVDQU32     Y1, (SI)(DI*1)
+	VEXTRACTI64X4 $0x01, Z1, 32(SI)(DI*1)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (SI)(DI*2), SI
+	DECQ          AX
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func bytePanelVNNIx2x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·bytePanelVNNIx2x1(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), BX
+	MOVQ c+56(FP), SI
+	MOVQ cTile+64(FP), DI
+
+group:
+	TESTQ     BX, BX
+	JNE       start
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (SI)(DI*1), Z1
+	JMP       multiply
+
+start:
+	VMOVDQU32 (BX), Z0
+	VMOVDQU32 Z0, Z1
+
+multiply:
+	MOVQ b+32(FP), R9
+	MOVQ quads+8(FP), R10
+	MOVQ CX, R8
+
+quad:
+	VMOVDQU32     (R9), Z2
+	VPBROADCASTD  (R8), Z3
+	VPDPBUSD      Z2, Z3, Z0
+	VPBROADCASTD  (R8)(DX*1), Z3
+	VPDPBUSD      Z2, Z3, Z1
+	ADDQ          $0x04, R8
+	ADDQ          $0x40, R9
+	DECQ          R10
+	JNZ           quad
+	VMOVDQU32     Y0, (SI)
+	VEXTRACTI64X4 $0x01, Z0, 32(SI)
+	VMOVDQU32     Y1, (SI)(DI*1)
+	VEXTRACTI64X4 $0x01, Z1, 32(SI)(DI*1)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (SI)(DI*2), SI
+	DECQ          AX
+	JNZ           group
+	VZEROUPPER
+	RET
+
+// func wordPanelVNNIx2x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·wordPanelVNNIx2x2(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
 	TESTQ     SI, SI
 	JNE       start
 	VMOVDQU32 (DI), Z0
-	VMOVDQU32 (DI)(R8*1), Z1
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 (DI)(R8*1), Z2
+	VMOVDQU32 64(DI)(R8*1), Z3
 	JMP       multiply
 
 start:
 	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, Z1
+	VMOVDQU32 Z0, Z2
+	VMOVDQU32 64(SI), Z1
+	VMOVDQU32 Z1, Z3
 
 multiply:
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+
 quad:
-	VMOVDQU32    (BX), Z2
-	VPBROADCASTD (CX), Z3
-	VPDPWSSD     Z2, Z3, Z0
-	VPBROADCASTD (CX)(DX*1), Z3
-	VPDPWSSD     Z2, Z3, Z1
-	ADDQ         $0x04, CX
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, (DI)(R8*1)
+	VMOVDQU32     (R10), Z4
+	VMOVDQU32     (R10)(BX*1), Z5
+	VPBROADCASTD  (R9), Z6
+	VPDPWSSD      Z4, Z6, Z0
+	VPDPWSSD      Z5, Z6, Z1
+	VPBROADCASTD  (R9)(DX*1), Z6
+	VPDPWSSD      Z4, Z6, Z2
+	VPDPWSSD      Z5, Z6, Z3
+	ADDQ          $0x04, R9
+	ADDQ          $0x40, R10
+	DECQ          R11
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z2, 32(DI)(R8*1)
+	VMOVDQU32     Y3, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z3, 96(DI)(R8*1)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func bytePanelVNNIx2x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·bytePanelVNNIx2x1(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), SI
-	MOVQ      c+48(FP), DI
-	MOVQ      cTile+56(FP), R8
+// func bytePanelVNNIx2x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·bytePanelVNNIx2x2(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
 	TESTQ     SI, SI
 	JNE       start
 	VMOVDQU32 (DI), Z0
-	VMOVDQU32 (DI)(R8*1), Z1
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 (DI)(R8*1), Z2
+	VMOVDQU32 64(DI)(R8*1), Z3
 	JMP       multiply
 
 start:
 	VMOVDQU32 (SI), Z0
-	VMOVDQU32 Z0, Z1
-
-multiply:
-quad:
-	VMOVDQU32    (BX), Z2
-	VPBROADCASTD (CX), Z3
-	VPDPBUSD     Z2, Z3, Z0
-	VPBROADCASTD (CX)(DX*1), Z3
-	VPDPBUSD     Z2, Z3, Z1
-	ADDQ         $0x04, CX
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, (DI)(R8*1)
-	VZEROUPPER
-	RET
-
-// func wordPanelVNNIx2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·wordPanelVNNIx2x2(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	TESTQ     DI, DI
-	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 (R8)(R9*1), Z2
-	VMOVDQU32 64(R8)(R9*1), Z3
-	JMP       multiply
-
-start:
-	VMOVDQU32 (DI), Z0
 	VMOVDQU32 Z0, Z2
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z3
 
 multiply:
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+
 quad:
-	VMOVDQU32    (BX), Z4
-	VMOVDQU32    (BX)(SI*1), Z5
-	VPBROADCASTD (CX), Z6
-	VPDPWSSD     Z4, Z6, Z0
-	VPDPWSSD     Z5, Z6, Z1
-	VPBROADCASTD (CX)(DX*1), Z6
-	VPDPWSSD     Z4, Z6, Z2
-	VPDPWSSD     Z5, Z6, Z3
-	ADDQ         $0x04, CX
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, (R8)(R9*1)
-	VMOVDQU32    Z3, 64(R8)(R9*1)
+	VMOVDQU32     (R10), Z4
+	VMOVDQU32     (R10)(BX*1), Z5
+	VPBROADCASTD  (R9), Z6
+	VPDPBUSD      Z4, Z6, Z0
+	VPDPBUSD      Z5, Z6, Z1
+	VPBROADCASTD  (R9)(DX*1), Z6
+	VPDPBUSD      Z4, Z6, Z2
+	VPDPBUSD      Z5, Z6, Z3
+	ADDQ          $0x04, R9
+	ADDQ          $0x40, R10
+	DECQ          R11
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z2, 32(DI)(R8*1)
+	VMOVDQU32     Y3, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z3, 96(DI)(R8*1)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func bytePanelVNNIx2x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·bytePanelVNNIx2x2(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	TESTQ     DI, DI
+// func wordPanelVNNIx2x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·wordPanelVNNIx2x4(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 (R8)(R9*1), Z2
-	VMOVDQU32 64(R8)(R9*1), Z3
-	JMP       multiply
-
-start:
 	VMOVDQU32 (DI), Z0
-	VMOVDQU32 Z0, Z2
 	VMOVDQU32 64(DI), Z1
-	VMOVDQU32 Z1, Z3
-
-multiply:
-quad:
-	VMOVDQU32    (BX), Z4
-	VMOVDQU32    (BX)(SI*1), Z5
-	VPBROADCASTD (CX), Z6
-	VPDPBUSD     Z4, Z6, Z0
-	VPDPBUSD     Z5, Z6, Z1
-	VPBROADCASTD (CX)(DX*1), Z6
-	VPDPBUSD     Z4, Z6, Z2
-	VPDPBUSD     Z5, Z6, Z3
-	ADDQ         $0x04, CX
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, (R8)(R9*1)
-	VMOVDQU32    Z3, 64(R8)(R9*1)
-	VZEROUPPER
-	RET
-
-// func wordPanelVNNIx2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·wordPanelVNNIx2x4(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	TESTQ     DI, DI
-	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 128(R8), Z2
-	VMOVDQU32 192(R8), Z3
-	VMOVDQU32 (R8)(R9*1), Z4
-	VMOVDQU32 64(R8)(R9*1), Z5
-	VMOVDQU32 128(R8)(R9*1), Z6
-	VMOVDQU32 192(R8)(R9*1), Z7
-	JMP       multiply
-
-start:
-	VMOVDQU32 (DI), Z0
-	VMOVDQU32 Z0, Z4
-	VMOVDQU32 64(DI), Z1
-	VMOVDQU32 Z1, Z5
 	VMOVDQU32 128(DI), Z2
-	VMOVDQU32 Z2, Z6
 	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 (DI)(R8*1), Z4
+	VMOVDQU32 64(DI)(R8*1), Z5
+	VMOVDQU32 128(DI)(R8*1), Z6
+	VMOVDQU32 192(DI)(R8*1), Z7
+	JMP       multiply
+
+start:
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 Z0, Z4
+	VMOVDQU32 64(SI), Z1
+	VMOVDQU32 Z1, Z5
+	VMOVDQU32 128(SI), Z2
+	VMOVDQU32 Z2, Z6
+	VMOVDQU32 192(SI), Z3
 	VMOVDQU32 Z3, Z7
 
 multiply:
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+	LEAQ (R10)(BX*2), R12
+	ADDQ BX, R12
 
 quad:
-	VMOVDQU32    (BX), Z8
-	VMOVDQU32    (BX)(SI*1), Z9
-	VMOVDQU32    (BX)(SI*2), Z10
-	VMOVDQU32    (DI), Z11
-	VPBROADCASTD (CX), Z12
-	VPDPWSSD     Z8, Z12, Z0
-	VPDPWSSD     Z9, Z12, Z1
-	VPDPWSSD     Z10, Z12, Z2
-	VPDPWSSD     Z11, Z12, Z3
-	VPBROADCASTD (CX)(DX*1), Z12
-	VPDPWSSD     Z8, Z12, Z4
-	VPDPWSSD     Z9, Z12, Z5
-	VPDPWSSD     Z10, Z12, Z6
-	VPDPWSSD     Z11, Z12, Z7
-	ADDQ         $0x04, CX
-	ADDQ         $0x40, BX
-	ADDQ         $0x40, DI
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, 128(R8)
-	VMOVDQU32    Z3, 192(R8)
-	VMOVDQU32    Z4, (R8)(R9*1)
-	VMOVDQU32    Z5, 64(R8)(R9*1)
-	VMOVDQU32    Z6, 128(R8)(R9*1)
-	VMOVDQU32    Z7, 192(R8)(R9*1)
+	VMOVDQU32     (R10), Z8
+	VMOVDQU32     (R10)(BX*1), Z9
+	VMOVDQU32     (R10)(BX*2), Z10
+	VMOVDQU32     (R12), Z11
+	VPBROADCASTD  (R9), Z12
+	VPDPWSSD      Z8, Z12, Z0
+	VPDPWSSD      Z9, Z12, Z1
+	VPDPWSSD      Z10, Z12, Z2
+	VPDPWSSD      Z11, Z12, Z3
+	VPBROADCASTD  (R9)(DX*1), Z12
+	VPDPWSSD      Z8, Z12, Z4
+	VPDPWSSD      Z9, Z12, Z5
+	VPDPWSSD      Z10, Z12, Z6
+	VPDPWSSD      Z11, Z12, Z7
+	ADDQ          $0x04, R9
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R12
+	DECQ          R11
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, 128(DI)
+	VEXTRACTI64X4 $0x01, Z2, 160(DI)
+	VMOVDQU32     Y3, 192(DI)
+	VEXTRACTI64X4 $0x01, Z3, 224(DI)
+	VMOVDQU32     Y4, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*1)
+	VMOVDQU32     Y5, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*1)
+	VMOVDQU32     Y6, 128(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z6, 160(DI)(R8*1)
+	VMOVDQU32     Y7, 192(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z7, 224(DI)(R8*1)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func bytePanelVNNIx2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·bytePanelVNNIx2x4(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	TESTQ     DI, DI
+// func bytePanelVNNIx2x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·bytePanelVNNIx2x4(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 128(R8), Z2
-	VMOVDQU32 192(R8), Z3
-	VMOVDQU32 (R8)(R9*1), Z4
-	VMOVDQU32 64(R8)(R9*1), Z5
-	VMOVDQU32 128(R8)(R9*1), Z6
-	VMOVDQU32 192(R8)(R9*1), Z7
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 (DI)(R8*1), Z4
+	VMOVDQU32 64(DI)(R8*1), Z5
+	VMOVDQU32 128(DI)(R8*1), Z6
+	VMOVDQU32 192(DI)(R8*1), Z7
 	JMP       multiply
 
 start:
-	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (SI), Z0
 	VMOVDQU32 Z0, Z4
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z5
-	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 128(SI), Z2
 	VMOVDQU32 Z2, Z6
-	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 192(SI), Z3
 	VMOVDQU32 Z3, Z7
 
 multiply:
-	LEAQ (BX)(SI*2), DI
-	ADDQ SI, DI
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+	LEAQ (R10)(BX*2), R12
+	ADDQ BX, R12
 
 quad:
-	VMOVDQU32    (BX), Z8
-	VMOVDQU32    (BX)(SI*1), Z9
-	VMOVDQU32    (BX)(SI*2), Z10
-	VMOVDQU32    (DI), Z11
-	VPBROADCASTD (CX), Z12
-	VPDPBUSD     Z8, Z12, Z0
-	VPDPBUSD     Z9, Z12, Z1
-	VPDPBUSD     Z10, Z12, Z2
-	VPDPBUSD     Z11, Z12, Z3
-	VPBROADCASTD (CX)(DX*1), Z12
-	VPDPBUSD     Z8, Z12, Z4
-	VPDPBUSD     Z9, Z12, Z5
-	VPDPBUSD     Z10, Z12, Z6
-	VPDPBUSD     Z11, Z12, Z7
-	ADDQ         $0x04, CX
-	ADDQ         $0x40, BX
-	ADDQ         $0x40, DI
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, 128(R8)
-	VMOVDQU32    Z3, 192(R8)
-	VMOVDQU32    Z4, (R8)(R9*1)
-	VMOVDQU32    Z5, 64(R8)(R9*1)
-	VMOVDQU32    Z6, 128(R8)(R9*1)
-	VMOVDQU32    Z7, 192(R8)(R9*1)
+	VMOVDQU32     (R10), Z8
+	VMOVDQU32     (R10)(BX*1), Z9
+	VMOVDQU32     (R10)(BX*2), Z10
+	VMOVDQU32     (R12), Z11
+	VPBROADCASTD  (R9), Z12
+	VPDPBUSD      Z8, Z12, Z0
+	VPDPBUSD      Z9, Z12, Z1
+	VPDPBUSD      Z10, Z12, Z2
+	VPDPBUSD      Z11, Z12, Z3
+	VPBROADCASTD  (R9)(DX*1), Z12
+	VPDPBUSD      Z8, Z12, Z4
+	VPDPBUSD      Z9, Z12, Z5
+	VPDPBUSD      Z10, Z12, Z6
+	VPDPBUSD      Z11, Z12, Z7
+	ADDQ          $0x04, R9
+	ADDQ          $0x40, R10
+	ADDQ          $0x40, R12
+	DECQ          R11
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, 128(DI)
+	VEXTRACTI64X4 $0x01, Z2, 160(DI)
+	VMOVDQU32     Y3, 192(DI)
+	VEXTRACTI64X4 $0x01, Z3, 224(DI)
+	VMOVDQU32     Y4, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*1)
+	VMOVDQU32     Y5, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*1)
+	VMOVDQU32     Y6, 128(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z6, 160(DI)(R8*1)
+	VMOVDQU32     Y7, 192(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z7, 224(DI)(R8*1)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func wordPanelAVX2x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// func wordPanelAVX2x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX2
-TEXT ·wordPanelAVX2x4(SB), $0-64
-	MOVQ    quads+0(FP), AX
-	MOVQ    a+8(FP), CX
-	MOVQ    aTile+16(FP), DX
-	MOVQ    b+24(FP), BX
-	MOVQ    bBlock+32(FP), SI
-	MOVQ    start+40(FP), SI
-	MOVQ    c+48(FP), DI
-	MOVQ    cTile+56(FP), R8
-	LEAQ    (DI)(R8*2), R9
-	ADDQ    R8, R9
-	TESTQ   SI, SI
+TEXT ·wordPanelAVX2x4(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), BX
+	MOVQ c+56(FP), SI
+	MOVQ cTile+64(FP), DI
+
+group:
+	LEAQ    (SI)(DI*2), R8
+	ADDQ    DI, R8
+	TESTQ   BX, BX
 	JNE     start
-	VMOVDQU (DI), Y0
-	VMOVDQU 32(DI), Y1
-	VMOVDQU (DI)(R8*1), Y2
-	VMOVDQU 32(DI)(R8*1), Y3
-	VMOVDQU (DI)(R8*2), Y4
-	VMOVDQU 32(DI)(R8*2), Y5
-	VMOVDQU (R9), Y6
-	VMOVDQU 32(R9), Y7
+	VMOVDQU (SI), Y0
+	VMOVDQU 32(SI), Y1
+	VMOVDQU (SI)(DI*1), Y2
+	VMOVDQU 32(SI)(DI*1), Y3
+	VMOVDQU (SI)(DI*2), Y4
+	VMOVDQU 32(SI)(DI*2), Y5
+	VMOVDQU (R8), Y6
+	VMOVDQU 32(R8), Y7
 	JMP     multiply
 
 start:
-	VMOVDQU (SI), Y0
+	VMOVDQU (BX), Y0
 	VMOVDQU Y0, Y2
 	VMOVDQU Y0, Y4
 	VMOVDQU Y0, Y6
-	VMOVDQU 32(SI), Y1
+	VMOVDQU 32(BX), Y1
 	VMOVDQU Y1, Y3
 	VMOVDQU Y1, Y5
 	VMOVDQU Y1, Y7
 
 multiply:
-	LEAQ (CX)(DX*2), SI
-	ADDQ DX, SI
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+	LEAQ (R9)(DX*2), R12
+	ADDQ DX, R12
 
 quad:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      32(BX), Y9
-	VPBROADCASTD (CX), Y10
+	VMOVDQU      (R10), Y8
+	VMOVDQU      32(R10), Y9
+	VPBROADCASTD (R9), Y10
 	VPMADDWD     Y10, Y8, Y11
 	VPADDD       Y11, Y0, Y0
 	VPMADDWD     Y10, Y9, Y11
 	VPADDD       Y11, Y1, Y1
-	VPBROADCASTD (CX)(DX*1), Y10
+	VPBROADCASTD (R9)(DX*1), Y10
 	VPMADDWD     Y10, Y8, Y11
 	VPADDD       Y11, Y2, Y2
 	VPMADDWD     Y10, Y9, Y11
 	VPADDD       Y11, Y3, Y3
-	VPBROADCASTD (CX)(DX*2), Y10
+	VPBROADCASTD (R9)(DX*2), Y10
 	VPMADDWD     Y10, Y8, Y11
 	VPADDD       Y11, Y4, Y4
 	VPMADDWD     Y10, Y9, Y11
 	VPADDD       Y11, Y5, Y5
-	VPBROADCASTD (SI), Y10
+	VPBROADCASTD (R12), Y10
 	VPMADDWD     Y10, Y8, Y11
 	VPADDD       Y11, Y6, Y6
 	VPMADDWD     Y10, Y9, Y11
 	VPADDD       Y11, Y7, Y7
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, SI
-	ADDQ         $0x40, BX
-	DECQ         AX
+	ADDQ         $0x04, R9
+	ADDQ         $0x04, R12
+	ADDQ         $0x40, R10
+	DECQ         R11
 	JNZ          quad
-	VMOVDQU      Y0, (DI)
-	VMOVDQU      Y1, 32(DI)
-	VMOVDQU      Y2, (DI)(R8*1)
-	VMOVDQU      Y3, 32(DI)(R8*1)
-	VMOVDQU      Y4, (DI)(R8*2)
-	VMOVDQU      Y5, 32(DI)(R8*2)
-	VMOVDQU      Y6, (R9)
-	VMOVDQU      Y7, 32(R9)
+	VMOVDQU      Y0, (SI)
+	VMOVDQU      Y1, 32(SI)
+	VMOVDQU      Y2, (SI)(DI*1)
+	VMOVDQU      Y3, 32(SI)(DI*1)
+	VMOVDQU      Y4, (SI)(DI*2)
+	VMOVDQU      Y5, 32(SI)(DI*2)
+	VMOVDQU      Y6, (R8)
+	VMOVDQU      Y7, 32(R8)
+	LEAQ         (CX)(DX*2), CX
+	LEAQ         (CX)(DX*2), CX
+	LEAQ         (SI)(DI*2), SI
+	LEAQ         (SI)(DI*2), SI
+	DECQ         AX
+	JNZ          group
 	VZEROUPPER
 	RET
 
-// func wordPanelVNNIx4x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·wordPanelVNNIx4x1(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), SI
-	MOVQ      c+48(FP), DI
-	MOVQ      cTile+56(FP), R8
-	LEAQ      (DI)(R8*2), R9
-	ADDQ      R8, R9
-	TESTQ     SI, SI
+// func wordPanelVNNIx4x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·wordPanelVNNIx4x1(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), BX
+	MOVQ c+56(FP), SI
+	MOVQ cTile+64(FP), DI
+
+group:
+	LEAQ      (SI)(DI*2), R8
+	ADDQ      DI, R8
+	TESTQ     BX, BX
 	JNE       start
-	VMOVDQU32 (DI), Z0
-	VMOVDQU32 (DI)(R8*1), Z1
-	VMOVDQU32 (DI)(R8*2), Z2
-	VMOVDQU32 (R9), Z3
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (SI)(DI*1), Z1
+	VMOVDQU32 (SI)(DI*2), Z2
+	VMOVDQU32 (R8), Z3
 	JMP       multiply
 
 start:
-	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (BX), Z0
 	VMOVDQU32 Z0, Z1
 	VMOVDQU32 Z0, Z2
 	VMOVDQU32 Z0, Z3
 
 multiply:
-	LEAQ (CX)(DX*2), SI
-	ADDQ DX, SI
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+	LEAQ (R9)(DX*2), R12
+	ADDQ DX, R12
 
 quad:
-	VMOVDQU32    (BX), Z4
-	VPBROADCASTD (CX), Z5
-	VPDPWSSD     Z4, Z5, Z0
-	VPBROADCASTD (CX)(DX*1), Z5
-	VPDPWSSD     Z4, Z5, Z1
-	VPBROADCASTD (CX)(DX*2), Z5
-	VPDPWSSD     Z4, Z5, Z2
-	VPBROADCASTD (SI), Z5
-	VPDPWSSD     Z4, Z5, Z3
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, SI
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, (DI)(R8*1)
-	VMOVDQU32    Z2, (DI)(R8*2)
-	VMOVDQU32    Z3, (R9)
+	VMOVDQU32     (R10), Z4
+	VPBROADCASTD  (R9), Z5
+	VPDPWSSD      Z4, Z5, Z0
+	VPBROADCASTD  (R9)(DX*1), Z5
+	VPDPWSSD      Z4, Z5, Z1
+	VPBROADCASTD  (R9)(DX*2), Z5
+	VPDPWSSD      Z4, Z5, Z2
+	VPBROADCASTD  (R12), Z5
+	VPDPWSSD      Z4, Z5, Z3
+	ADDQ          $0x04, R9
+	ADDQ          $0x04, R12
+	ADDQ          $0x40, R10
+	DECQ          R11
+	JNZ           quad
+	VMOVDQU32     Y0, (SI)
+	VEXTRACTI64X4 $0x01, Z0, 32(SI)
+	VMOVDQU32     Y1, (SI)(DI*1)
+	VEXTRACTI64X4 $0x01, Z1, 32(SI)(DI*1)
+	VMOVDQU32     Y2, (SI)(DI*2)
+	VEXTRACTI64X4 $0x01, Z2, 32(SI)(DI*2)
+	VMOVDQU32     Y3, (R8)
+	VEXTRACTI64X4 $0x01, Z3, 32(R8)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (SI)(DI*2), SI
+	LEAQ          (SI)(DI*2), SI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func bytePanelVNNIx4x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·bytePanelVNNIx4x1(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), SI
-	MOVQ      c+48(FP), DI
-	MOVQ      cTile+56(FP), R8
-	LEAQ      (DI)(R8*2), R9
-	ADDQ      R8, R9
-	TESTQ     SI, SI
+// func bytePanelVNNIx4x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·bytePanelVNNIx4x1(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), BX
+	MOVQ c+56(FP), SI
+	MOVQ cTile+64(FP), DI
+
+group:
+	LEAQ      (SI)(DI*2), R8
+	ADDQ      DI, R8
+	TESTQ     BX, BX
 	JNE       start
-	VMOVDQU32 (DI), Z0
-	VMOVDQU32 (DI)(R8*1), Z1
-	VMOVDQU32 (DI)(R8*2), Z2
-	VMOVDQU32 (R9), Z3
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (SI)(DI*1), Z1
+	VMOVDQU32 (SI)(DI*2), Z2
+	VMOVDQU32 (R8), Z3
 	JMP       multiply
 
 start:
-	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (BX), Z0
 	VMOVDQU32 Z0, Z1
 	VMOVDQU32 Z0, Z2
 	VMOVDQU32 Z0, Z3
 
 multiply:
-	LEAQ (CX)(DX*2), SI
-	ADDQ DX, SI
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+	LEAQ (R9)(DX*2), R12
+	ADDQ DX, R12
 
 quad:
-	VMOVDQU32    (BX), Z4
-	VPBROADCASTD (CX), Z5
-	VPDPBUSD     Z4, Z5, Z0
-	VPBROADCASTD (CX)(DX*1), Z5
-	VPDPBUSD     Z4, Z5, Z1
-	VPBROADCASTD (CX)(DX*2), Z5
-	VPDPBUSD     Z4, Z5, Z2
-	VPBROADCASTD (SI), Z5
-	VPDPBUSD     Z4, Z5, Z3
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, SI
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, (DI)(R8*1)
-	VMOVDQU32    Z2, (DI)(R8*2)
-	VMOVDQU32    Z3, (R9)
+	VMOVDQU32     (R10), Z4
+	VPBROADCASTD  (R9), Z5
+	VPDPBUSD      Z4, Z5, Z0
+	VPBROADCASTD  (R9)(DX*1), Z5
+	VPDPBUSD      Z4, Z5, Z1
+	VPBROADCASTD  (R9)(DX*2), Z5
+	VPDPBUSD      Z4, Z5, Z2
+	VPBROADCASTD  (R12), Z5
+	VPDPBUSD      Z4, Z5, Z3
+	ADDQ          $0x04, R9
+	ADDQ          $0x04, R12
+	ADDQ          $0x40, R10
+	DECQ          R11
+	JNZ           quad
+	VMOVDQU32     Y0, (SI)
+	VEXTRACTI64X4 $0x01, Z0, 32(SI)
+	VMOVDQU32     Y1, (SI)(DI*1)
+	VEXTRACTI64X4 $0x01, Z1, 32(SI)(DI*1)
+	VMOVDQU32     Y2, (SI)(DI*2)
+	VEXTRACTI64X4 $0x01, Z2, 32(SI)(DI*2)
+	VMOVDQU32     Y3, (R8)
+	VEXTRACTI64X4 $0x01, Z3, 32(R8)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (SI)(DI*2), SI
+	LEAQ          (SI)(DI*2), SI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func wordPanelVNNIx4x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·wordPanelVNNIx4x2(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	LEAQ      (R8)(R9*2), R10
-	ADDQ      R9, R10
-	TESTQ     DI, DI
+// func wordPanelVNNIx4x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·wordPanelVNNIx4x2(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 (R8)(R9*1), Z2
-	VMOVDQU32 64(R8)(R9*1), Z3
-	VMOVDQU32 (R8)(R9*2), Z4
-	VMOVDQU32 64(R8)(R9*2), Z5
-	VMOVDQU32 (R10), Z6
-	VMOVDQU32 64(R10), Z7
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 (DI)(R8*1), Z2
+	VMOVDQU32 64(DI)(R8*1), Z3
+	VMOVDQU32 (DI)(R8*2), Z4
+	VMOVDQU32 64(DI)(R8*2), Z5
+	VMOVDQU32 (R9), Z6
+	VMOVDQU32 64(R9), Z7
 	JMP       multiply
 
 start:
-	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (SI), Z0
 	VMOVDQU32 Z0, Z2
 	VMOVDQU32 Z0, Z4
 	VMOVDQU32 Z0, Z6
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z3
 	VMOVDQU32 Z1, Z5
 	VMOVDQU32 Z1, Z7
 
 multiply:
-	LEAQ (CX)(DX*2), DI
-	ADDQ DX, DI
+	MOVQ b+32(FP), R11
+	MOVQ quads+8(FP), R12
+	MOVQ CX, R10
+	LEAQ (R10)(DX*2), R13
+	ADDQ DX, R13
 
 quad:
-	VMOVDQU32    (BX), Z8
-	VMOVDQU32    (BX)(SI*1), Z9
-	VPBROADCASTD (CX), Z10
-	VPDPWSSD     Z8, Z10, Z0
-	VPDPWSSD     Z9, Z10, Z1
-	VPBROADCASTD (CX)(DX*1), Z10
-	VPDPWSSD     Z8, Z10, Z2
-	VPDPWSSD     Z9, Z10, Z3
-	VPBROADCASTD (CX)(DX*2), Z10
-	VPDPWSSD     Z8, Z10, Z4
-	VPDPWSSD     Z9, Z10, Z5
-	VPBROADCASTD (DI), Z10
-	VPDPWSSD     Z8, Z10, Z6
-	VPDPWSSD     Z9, Z10, Z7
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DI
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, (R8)(R9*1)
-	VMOVDQU32    Z3, 64(R8)(R9*1)
-	VMOVDQU32    Z4, (R8)(R9*2)
-	VMOVDQU32    Z5, 64(R8)(R9*2)
-	VMOVDQU32    Z6, (R10)
-	VMOVDQU32    Z7, 64(R10)
+	VMOVDQU32     (R11), Z8
+	VMOVDQU32     (R11)(BX*1), Z9
+	VPBROADCASTD  (R10), Z10
+	VPDPWSSD      Z8, Z10, Z0
+	VPDPWSSD      Z9, Z10, Z1
+	VPBROADCASTD  (R10)(DX*1), Z10
+	VPDPWSSD      Z8, Z10, Z2
+	VPDPWSSD      Z9, Z10, Z3
+	VPBROADCASTD  (R10)(DX*2), Z10
+	VPDPWSSD      Z8, Z10, Z4
+	VPDPWSSD      Z9, Z10, Z5
+	VPBROADCASTD  (R13), Z10
+	VPDPWSSD      Z8, Z10, Z6
+	VPDPWSSD      Z9, Z10, Z7
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R13
+	ADDQ          $0x40, R11
+	DECQ          R12
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z2, 32(DI)(R8*1)
+	VMOVDQU32     Y3, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z3, 96(DI)(R8*1)
+	VMOVDQU32     Y4, (DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*2)
+	VMOVDQU32     Y5, 64(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*2)
+	VMOVDQU32     Y6, (R9)
+	VEXTRACTI64X4 $0x01, Z6, 32(R9)
+	VMOVDQU32     Y7, 64(R9)
+	VEXTRACTI64X4 $0x01, Z7, 96(R9)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func bytePanelVNNIx4x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·bytePanelVNNIx4x2(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	LEAQ      (R8)(R9*2), R10
-	ADDQ      R9, R10
-	TESTQ     DI, DI
+// func bytePanelVNNIx4x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·bytePanelVNNIx4x2(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 (R8)(R9*1), Z2
-	VMOVDQU32 64(R8)(R9*1), Z3
-	VMOVDQU32 (R8)(R9*2), Z4
-	VMOVDQU32 64(R8)(R9*2), Z5
-	VMOVDQU32 (R10), Z6
-	VMOVDQU32 64(R10), Z7
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 (DI)(R8*1), Z2
+	VMOVDQU32 64(DI)(R8*1), Z3
+	VMOVDQU32 (DI)(R8*2), Z4
+	VMOVDQU32 64(DI)(R8*2), Z5
+	VMOVDQU32 (R9), Z6
+	VMOVDQU32 64(R9), Z7
 	JMP       multiply
 
 start:
-	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (SI), Z0
 	VMOVDQU32 Z0, Z2
 	VMOVDQU32 Z0, Z4
 	VMOVDQU32 Z0, Z6
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z3
 	VMOVDQU32 Z1, Z5
 	VMOVDQU32 Z1, Z7
 
 multiply:
-	LEAQ (CX)(DX*2), DI
-	ADDQ DX, DI
+	MOVQ b+32(FP), R11
+	MOVQ quads+8(FP), R12
+	MOVQ CX, R10
+	LEAQ (R10)(DX*2), R13
+	ADDQ DX, R13
 
 quad:
-	VMOVDQU32    (BX), Z8
-	VMOVDQU32    (BX)(SI*1), Z9
-	VPBROADCASTD (CX), Z10
-	VPDPBUSD     Z8, Z10, Z0
-	VPDPBUSD     Z9, Z10, Z1
-	VPBROADCASTD (CX)(DX*1), Z10
-	VPDPBUSD     Z8, Z10, Z2
-	VPDPBUSD     Z9, Z10, Z3
-	VPBROADCASTD (CX)(DX*2), Z10
-	VPDPBUSD     Z8, Z10, Z4
-	VPDPBUSD     Z9, Z10, Z5
-	VPBROADCASTD (DI), Z10
-	VPDPBUSD     Z8, Z10, Z6
-	VPDPBUSD     Z9, Z10, Z7
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DI
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, (R8)(R9*1)
-	VMOVDQU32    Z3, 64(R8)(R9*1)
-	VMOVDQU32    Z4, (R8)(R9*2)
-	VMOVDQU32    Z5, 64(R8)(R9*2)
-	VMOVDQU32    Z6, (R10)
-	VMOVDQU32    Z7, 64(R10)
+	VMOVDQU32     (R11), Z8
+	VMOVDQU32     (R11)(BX*1), Z9
+	VPBROADCASTD  (R10), Z10
+	VPDPBUSD      Z8, Z10, Z0
+	VPDPBUSD      Z9, Z10, Z1
+	VPBROADCASTD  (R10)(DX*1), Z10
+	VPDPBUSD      Z8, Z10, Z2
+	VPDPBUSD      Z9, Z10, Z3
+	VPBROADCASTD  (R10)(DX*2), Z10
+	VPDPBUSD      Z8, Z10, Z4
+	VPDPBUSD      Z9, Z10, Z5
+	VPBROADCASTD  (R13), Z10
+	VPDPBUSD      Z8, Z10, Z6
+	VPDPBUSD      Z9, Z10, Z7
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R13
+	ADDQ          $0x40, R11
+	DECQ          R12
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z2, 32(DI)(R8*1)
+	VMOVDQU32     Y3, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z3, 96(DI)(R8*1)
+	VMOVDQU32     Y4, (DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*2)
+	VMOVDQU32     Y5, 64(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*2)
+	VMOVDQU32     Y6, (R9)
+	VEXTRACTI64X4 $0x01, Z6, 32(R9)
+	VMOVDQU32     Y7, 64(R9)
+	VEXTRACTI64X4 $0x01, Z7, 96(R9)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func wordPanelVNNIx4x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·wordPanelVNNIx4x4(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	LEAQ      (R8)(R9*2), R10
-	ADDQ      R9, R10
-	TESTQ     DI, DI
+// func wordPanelVNNIx4x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·wordPanelVNNIx4x4(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 128(R8), Z2
-	VMOVDQU32 192(R8), Z3
-	VMOVDQU32 (R8)(R9*1), Z4
-	VMOVDQU32 64(R8)(R9*1), Z5
-	VMOVDQU32 128(R8)(R9*1), Z6
-	VMOVDQU32 192(R8)(R9*1), Z7
-	VMOVDQU32 (R8)(R9*2), Z8
-	VMOVDQU32 64(R8)(R9*2), Z9
-	VMOVDQU32 128(R8)(R9*2), Z10
-	VMOVDQU32 192(R8)(R9*2), Z11
-	VMOVDQU32 (R10), Z12
-	VMOVDQU32 64(R10), Z13
-	VMOVDQU32 128(R10), Z14
-	VMOVDQU32 192(R10), Z15
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 (DI)(R8*1), Z4
+	VMOVDQU32 64(DI)(R8*1), Z5
+	VMOVDQU32 128(DI)(R8*1), Z6
+	VMOVDQU32 192(DI)(R8*1), Z7
+	VMOVDQU32 (DI)(R8*2), Z8
+	VMOVDQU32 64(DI)(R8*2), Z9
+	VMOVDQU32 128(DI)(R8*2), Z10
+	VMOVDQU32 192(DI)(R8*2), Z11
+	VMOVDQU32 (R9), Z12
+	VMOVDQU32 64(R9), Z13
+	VMOVDQU32 128(R9), Z14
+	VMOVDQU32 192(R9), Z15
 	JMP       multiply
 
 start:
-	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (SI), Z0
 	VMOVDQU32 Z0, Z4
 	VMOVDQU32 Z0, Z8
 	VMOVDQU32 Z0, Z12
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z5
 	VMOVDQU32 Z1, Z9
 	VMOVDQU32 Z1, Z13
-	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 128(SI), Z2
 	VMOVDQU32 Z2, Z6
 	VMOVDQU32 Z2, Z10
 	VMOVDQU32 Z2, Z14
-	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 192(SI), Z3
 	VMOVDQU32 Z3, Z7
 	VMOVDQU32 Z3, Z11
 	VMOVDQU32 Z3, Z15
 
 multiply:
-	LEAQ (CX)(DX*2), DI
-	ADDQ DX, DI
-	LEAQ (BX)(SI*2), R11
-	ADDQ SI, R11
+	MOVQ b+32(FP), R11
+	MOVQ quads+8(FP), R12
+	MOVQ CX, R10
+	LEAQ (R10)(DX*2), R13
+	ADDQ DX, R13
+	LEAQ (R11)(BX*2), R14
+	ADDQ BX, R14
 
 quad:
-	VMOVDQU32    (BX), Z16
-	VMOVDQU32    (BX)(SI*1), Z17
-	VMOVDQU32    (BX)(SI*2), Z18
-	VMOVDQU32    (R11), Z19
-	VPBROADCASTD (CX), Z20
-	VPDPWSSD     Z16, Z20, Z0
-	VPDPWSSD     Z17, Z20, Z1
-	VPDPWSSD     Z18, Z20, Z2
-	VPDPWSSD     Z19, Z20, Z3
-	VPBROADCASTD (CX)(DX*1), Z20
-	VPDPWSSD     Z16, Z20, Z4
-	VPDPWSSD     Z17, Z20, Z5
-	VPDPWSSD     Z18, Z20, Z6
-	VPDPWSSD     Z19, Z20, Z7
-	VPBROADCASTD (CX)(DX*2), Z20
-	VPDPWSSD     Z16, Z20, Z8
-	VPDPWSSD     Z17, Z20, Z9
-	VPDPWSSD     Z18, Z20, Z10
-	VPDPWSSD     Z19, Z20, Z11
-	VPBROADCASTD (DI), Z20
-	VPDPWSSD     Z16, Z20, Z12
-	VPDPWSSD     Z17, Z20, Z13
-	VPDPWSSD     Z18, Z20, Z14
-	VPDPWSSD     Z19, Z20, Z15
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DI
-	ADDQ         $0x40, BX
-	ADDQ         $0x40, R11
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, 128(R8)
-	VMOVDQU32    Z3, 192(R8)
-	VMOVDQU32    Z4, (R8)(R9*1)
-	VMOVDQU32    Z5, 64(R8)(R9*1)
-	VMOVDQU32    Z6, 128(R8)(R9*1)
-	VMOVDQU32    Z7, 192(R8)(R9*1)
-	VMOVDQU32    Z8, (R8)(R9*2)
-	VMOVDQU32    Z9, 64(R8)(R9*2)
-	VMOVDQU32    Z10, 128(R8)(R9*2)
-	VMOVDQU32    Z11, 192(R8)(R9*2)
-	VMOVDQU32    Z12, (R10)
-	VMOVDQU32    Z13, 64(R10)
-	VMOVDQU32    Z14, 128(R10)
-	VMOVDQU32    Z15, 192(R10)
+	VMOVDQU32     (R11), Z16
+	VMOVDQU32     (R11)(BX*1), Z17
+	VMOVDQU32     (R11)(BX*2), Z18
+	VMOVDQU32     (R14), Z19
+	VPBROADCASTD  (R10), Z20
+	VPDPWSSD      Z16, Z20, Z0
+	VPDPWSSD      Z17, Z20, Z1
+	VPDPWSSD      Z18, Z20, Z2
+	VPDPWSSD      Z19, Z20, Z3
+	VPBROADCASTD  (R10)(DX*1), Z20
+	VPDPWSSD      Z16, Z20, Z4
+	VPDPWSSD      Z17, Z20, Z5
+	VPDPWSSD      Z18, Z20, Z6
+	VPDPWSSD      Z19, Z20, Z7
+	VPBROADCASTD  (R10)(DX*2), Z20
+	VPDPWSSD      Z16, Z20, Z8
+	VPDPWSSD      Z17, Z20, Z9
+	VPDPWSSD      Z18, Z20, Z10
+	VPDPWSSD      Z19, Z20, Z11
+	VPBROADCASTD  (R13), Z20
+	VPDPWSSD      Z16, Z20, Z12
+	VPDPWSSD      Z17, Z20, Z13
+	VPDPWSSD      Z18, Z20, Z14
+	VPDPWSSD      Z19, Z20, Z15
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R13
+	ADDQ          $0x40, R11
+	ADDQ          $0x40, R14
+	DECQ          R12
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, 128(DI)
+	VEXTRACTI64X4 $0x01, Z2, 160(DI)
+	VMOVDQU32     Y3, 192(DI)
+	VEXTRACTI64X4 $0x01, Z3, 224(DI)
+	VMOVDQU32     Y4, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*1)
+	VMOVDQU32     Y5, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*1)
+	VMOVDQU32     Y6, 128(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z6, 160(DI)(R8*1)
+	VMOVDQU32     Y7, 192(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z7, 224(DI)(R8*1)
+	VMOVDQU32     Y8, (DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z8, 32(DI)(R8*2)
+	VMOVDQU32     Y9, 64(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z9, 96(DI)(R8*2)
+	VMOVDQU32     Y10, 128(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z10, 160(DI)(R8*2)
+	VMOVDQU32     Y11, 192(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z11, 224(DI)(R8*2)
+	VMOVDQU32     Y12, (R9)
+	VEXTRACTI64X4 $0x01, Z12, 32(R9)
+	VMOVDQU32     Y13, 64(R9)
+	VEXTRACTI64X4 $0x01, Z13, 96(R9)
+	VMOVDQU32     Y14, 128(R9)
+	VEXTRACTI64X4 $0x01, Z14, 160(R9)
+	VMOVDQU32     Y15, 192(R9)
+	VEXTRACTI64X4 $0x01, Z15, 224(R9)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func bytePanelVNNIx4x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·bytePanelVNNIx4x4(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	LEAQ      (R8)(R9*2), R10
-	ADDQ      R9, R10
-	TESTQ     DI, DI
+// func bytePanelVNNIx4x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·bytePanelVNNIx4x4(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 128(R8), Z2
-	VMOVDQU32 192(R8), Z3
-	VMOVDQU32 (R8)(R9*1), Z4
-	VMOVDQU32 64(R8)(R9*1), Z5
-	VMOVDQU32 128(R8)(R9*1), Z6
-	VMOVDQU32 192(R8)(R9*1), Z7
-	VMOVDQU32 (R8)(R9*2), Z8
-	VMOVDQU32 64(R8)(R9*2), Z9
-	VMOVDQU32 128(R8)(R9*2), Z10
-	VMOVDQU32 192(R8)(R9*2), Z11
-	VMOVDQU32 (R10), Z12
-	VMOVDQU32 64(R10), Z13
-	VMOVDQU32 128(R10), Z14
-	VMOVDQU32 192(R10), Z15
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 (DI)(R8*1), Z4
+	VMOVDQU32 64(DI)(R8*1), Z5
+	VMOVDQU32 128(DI)(R8*1), Z6
+	VMOVDQU32 192(DI)(R8*1), Z7
+	VMOVDQU32 (DI)(R8*2), Z8
+	VMOVDQU32 64(DI)(R8*2), Z9
+	VMOVDQU32 128(DI)(R8*2), Z10
+	VMOVDQU32 192(DI)(R8*2), Z11
+	VMOVDQU32 (R9), Z12
+	VMOVDQU32 64(R9), Z13
+	VMOVDQU32 128(R9), Z14
+	VMOVDQU32 192(R9), Z15
 	JMP       multiply
 
 start:
-	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (SI), Z0
 	VMOVDQU32 Z0, Z4
 	VMOVDQU32 Z0, Z8
 	VMOVDQU32 Z0, Z12
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z5
 	VMOVDQU32 Z1, Z9
 	VMOVDQU32 Z1, Z13
-	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 128(SI), Z2
 	VMOVDQU32 Z2, Z6
 	VMOVDQU32 Z2, Z10
 	VMOVDQU32 Z2, Z14
-	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 192(SI), Z3
 	VMOVDQU32 Z3, Z7
 	VMOVDQU32 Z3, Z11
 	VMOVDQU32 Z3, Z15
 
 multiply:
-	LEAQ (CX)(DX*2), DI
-	ADDQ DX, DI
-	LEAQ (BX)(SI*2), R11
-	ADDQ SI, R11
+	MOVQ b+32(FP), R11
+	MOVQ quads+8(FP), R12
+	MOVQ CX, R10
+	LEAQ (R10)(DX*2), R13
+	ADDQ DX, R13
+	LEAQ (R11)(BX*2), R14
+	ADDQ BX, R14
 
 quad:
-	VMOVDQU32    (BX), Z16
-	VMOVDQU32    (BX)(SI*1), Z17
-	VMOVDQU32    (BX)(SI*2), Z18
-	VMOVDQU32    (R11), Z19
-	VPBROADCASTD (CX), Z20
-	VPDPBUSD     Z16, Z20, Z0
-	VPDPBUSD     Z17, Z20, Z1
-	VPDPBUSD     Z18, Z20, Z2
-	VPDPBUSD     Z19, Z20, Z3
-	VPBROADCASTD (CX)(DX*1), Z20
-	VPDPBUSD     Z16, Z20, Z4
-	VPDPBUSD     Z17, Z20, Z5
-	VPDPBUSD     Z18, Z20, Z6
-	VPDPBUSD     Z19, Z20, Z7
-	VPBROADCASTD (CX)(DX*2), Z20
-	VPDPBUSD     Z16, Z20, Z8
-	VPDPBUSD     Z17, Z20, Z9
-	VPDPBUSD     Z18, Z20, Z10
-	VPDPBUSD     Z19, Z20, Z11
-	VPBROADCASTD (DI), Z20
-	VPDPBUSD     Z16, Z20, Z12
-	VPDPBUSD     Z17, Z20, Z13
-	VPDPBUSD     Z18, Z20, Z14
-	VPDPBUSD     Z19, Z20, Z15
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DI
-	ADDQ         $0x40, BX
-	ADDQ         $0x40, R11
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, 128(R8)
-	VMOVDQU32    Z3, 192(R8)
-	VMOVDQU32    Z4, (R8)(R9*1)
-	VMOVDQU32    Z5, 64(R8)(R9*1)
-	VMOVDQU32    Z6, 128(R8)(R9*1)
-	VMOVDQU32    Z7, 192(R8)(R9*1)
-	VMOVDQU32    Z8, (R8)(R9*2)
-	VMOVDQU32    Z9, 64(R8)(R9*2)
-	VMOVDQU32    Z10, 128(R8)(R9*2)
-	VMOVDQU32    Z11, 192(R8)(R9*2)
-	VMOVDQU32    Z12, (R10)
-	VMOVDQU32    Z13, 64(R10)
-	VMOVDQU32    Z14, 128(R10)
-	VMOVDQU32    Z15, 192(R10)
+	VMOVDQU32     (R11), Z16
+	VMOVDQU32     (R11)(BX*1), Z17
+	VMOVDQU32     (R11)(BX*2), Z18
+	VMOVDQU32     (R14), Z19
+	VPBROADCASTD  (R10), Z20
+	VPDPBUSD      Z16, Z20, Z0
+	VPDPBUSD      Z17, Z20, Z1
+	VPDPBUSD      Z18, Z20, Z2
+	VPDPBUSD      Z19, Z20, Z3
+	VPBROADCASTD  (R10)(DX*1), Z20
+	VPDPBUSD      Z16, Z20, Z4
+	VPDPBUSD      Z17, Z20, Z5
+	VPDPBUSD      Z18, Z20, Z6
+	VPDPBUSD      Z19, Z20, Z7
+	VPBROADCASTD  (R10)(DX*2), Z20
+	VPDPBUSD      Z16, Z20, Z8
+	VPDPBUSD      Z17, Z20, Z9
+	VPDPBUSD      Z18, Z20, Z10
+	VPDPBUSD      Z19, Z20, Z11
+	VPBROADCASTD  (R13), Z20
+	VPDPBUSD      Z16, Z20, Z12
+	VPDPBUSD      Z17, Z20, Z13
+	VPDPBUSD      Z18, Z20, Z14
+	VPDPBUSD      Z19, Z20, Z15
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R13
+	ADDQ          $0x40, R11
+	ADDQ          $0x40, R14
+	DECQ          R12
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, 128(DI)
+	VEXTRACTI64X4 $0x01, Z2, 160(DI)
+	VMOVDQU32     Y3, 192(DI)
+	VEXTRACTI64X4 $0x01, Z3, 224(DI)
+	VMOVDQU32     Y4, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*1)
+	VMOVDQU32     Y5, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*1)
+	VMOVDQU32     Y6, 128(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z6, 160(DI)(R8*1)
+	VMOVDQU32     Y7, 192(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z7, 224(DI)(R8*1)
+	VMOVDQU32     Y8, (DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z8, 32(DI)(R8*2)
+	VMOVDQU32     Y9, 64(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z9, 96(DI)(R8*2)
+	VMOVDQU32     Y10, 128(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z10, 160(DI)(R8*2)
+	VMOVDQU32     Y11, 192(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z11, 224(DI)(R8*2)
+	VMOVDQU32     Y12, (R9)
+	VEXTRACTI64X4 $0x01, Z12, 32(R9)
+	VMOVDQU32     Y13, 64(R9)
+	VEXTRACTI64X4 $0x01, Z13, 96(R9)
+	VMOVDQU32     Y14, 128(R9)
+	VEXTRACTI64X4 $0x01, Z14, 160(R9)
+	VMOVDQU32     Y15, 192(R9)
+	VEXTRACTI64X4 $0x01, Z15, 224(R9)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func wordPanelAVX2x6(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// func wordPanelAVX2x6(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 // Requires: AVX, AVX2
-TEXT ·wordPanelAVX2x6(SB), $0-64
-	MOVQ    quads+0(FP), AX
-	MOVQ    a+8(FP), CX
-	MOVQ    aTile+16(FP), DX
-	MOVQ    b+24(FP), BX
-	MOVQ    bBlock+32(FP), SI
-	MOVQ    start+40(FP), SI
-	MOVQ    c+48(FP), DI
-	MOVQ    cTile+56(FP), R8
-	LEAQ    (DI)(R8*2), R9
-	ADDQ    R8, R9
-	TESTQ   SI, SI
+TEXT ·wordPanelAVX2x6(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), BX
+	MOVQ c+56(FP), SI
+	MOVQ cTile+64(FP), DI
+
+group:
+	LEAQ    (SI)(DI*2), R8
+	ADDQ    DI, R8
+	TESTQ   BX, BX
 	JNE     start
-	VMOVDQU (DI), Y0
-	VMOVDQU 32(DI), Y1
-	VMOVDQU (DI)(R8*1), Y2
-	VMOVDQU 32(DI)(R8*1), Y3
-	VMOVDQU (DI)(R8*2), Y4
-	VMOVDQU 32(DI)(R8*2), Y5
-	VMOVDQU (R9), Y6
-	VMOVDQU 32(R9), Y7
-	VMOVDQU (R9)(R8*1), Y8
-	VMOVDQU 32(R9)(R8*1), Y9
-	VMOVDQU (R9)(R8*2), Y10
-	VMOVDQU 32(R9)(R8*2), Y11
+	VMOVDQU (SI), Y0
+	VMOVDQU 32(SI), Y1
+	VMOVDQU (SI)(DI*1), Y2
+	VMOVDQU 32(SI)(DI*1), Y3
+	VMOVDQU (SI)(DI*2), Y4
+	VMOVDQU 32(SI)(DI*2), Y5
+	VMOVDQU (R8), Y6
+	VMOVDQU 32(R8), Y7
+	VMOVDQU (R8)(DI*1), Y8
+	VMOVDQU 32(R8)(DI*1), Y9
+	VMOVDQU (R8)(DI*2), Y10
+	VMOVDQU 32(R8)(DI*2), Y11
 	JMP     multiply
 
 start:
-	VMOVDQU (SI), Y0
+	VMOVDQU (BX), Y0
 	VMOVDQU Y0, Y2
 	VMOVDQU Y0, Y4
 	VMOVDQU Y0, Y6
 	VMOVDQU Y0, Y8
 	VMOVDQU Y0, Y10
-	VMOVDQU 32(SI), Y1
+	VMOVDQU 32(BX), Y1
 	VMOVDQU Y1, Y3
 	VMOVDQU Y1, Y5
 	VMOVDQU Y1, Y7
@@ -1484,87 +1700,99 @@ start:
 	VMOVDQU Y1, Y11
 
 multiply:
-	LEAQ (CX)(DX*2), SI
-	ADDQ DX, SI
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+	LEAQ (R9)(DX*2), R12
+	ADDQ DX, R12
 
 quad:
-	VMOVDQU      (BX), Y12
-	VMOVDQU      32(BX), Y13
-	VPBROADCASTD (CX), Y14
+	VMOVDQU      (R10), Y12
+	VMOVDQU      32(R10), Y13
+	VPBROADCASTD (R9), Y14
 	VPMADDWD     Y14, Y12, Y15
 	VPADDD       Y15, Y0, Y0
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y1, Y1
-	VPBROADCASTD (CX)(DX*1), Y14
+	VPBROADCASTD (R9)(DX*1), Y14
 	VPMADDWD     Y14, Y12, Y15
 	VPADDD       Y15, Y2, Y2
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y3, Y3
-	VPBROADCASTD (CX)(DX*2), Y14
+	VPBROADCASTD (R9)(DX*2), Y14
 	VPMADDWD     Y14, Y12, Y15
 	VPADDD       Y15, Y4, Y4
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y5, Y5
-	VPBROADCASTD (SI), Y14
+	VPBROADCASTD (R12), Y14
 	VPMADDWD     Y14, Y12, Y15
 	VPADDD       Y15, Y6, Y6
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y7, Y7
-	VPBROADCASTD (SI)(DX*1), Y14
+	VPBROADCASTD (R12)(DX*1), Y14
 	VPMADDWD     Y14, Y12, Y15
 	VPADDD       Y15, Y8, Y8
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y9, Y9
-	VPBROADCASTD (SI)(DX*2), Y14
+	VPBROADCASTD (R12)(DX*2), Y14
 	VPMADDWD     Y14, Y12, Y15
 	VPADDD       Y15, Y10, Y10
 	VPMADDWD     Y14, Y13, Y15
 	VPADDD       Y15, Y11, Y11
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, SI
-	ADDQ         $0x40, BX
-	DECQ         AX
+	ADDQ         $0x04, R9
+	ADDQ         $0x04, R12
+	ADDQ         $0x40, R10
+	DECQ         R11
 	JNZ          quad
-	VMOVDQU      Y0, (DI)
-	VMOVDQU      Y1, 32(DI)
-	VMOVDQU      Y2, (DI)(R8*1)
-	VMOVDQU      Y3, 32(DI)(R8*1)
-	VMOVDQU      Y4, (DI)(R8*2)
-	VMOVDQU      Y5, 32(DI)(R8*2)
-	VMOVDQU      Y6, (R9)
-	VMOVDQU      Y7, 32(R9)
-	VMOVDQU      Y8, (R9)(R8*1)
-	VMOVDQU      Y9, 32(R9)(R8*1)
-	VMOVDQU      Y10, (R9)(R8*2)
-	VMOVDQU      Y11, 32(R9)(R8*2)
+	VMOVDQU      Y0, (SI)
+	VMOVDQU      Y1, 32(SI)
+	VMOVDQU      Y2, (SI)(DI*1)
+	VMOVDQU      Y3, 32(SI)(DI*1)
+	VMOVDQU      Y4, (SI)(DI*2)
+	VMOVDQU      Y5, 32(SI)(DI*2)
+	VMOVDQU      Y6, (R8)
+	VMOVDQU      Y7, 32(R8)
+	VMOVDQU      Y8, (R8)(DI*1)
+	VMOVDQU      Y9, 32(R8)(DI*1)
+	VMOVDQU      Y10, (R8)(DI*2)
+	VMOVDQU      Y11, 32(R8)(DI*2)
+	LEAQ         (CX)(DX*2), CX
+	LEAQ         (CX)(DX*2), CX
+	LEAQ         (CX)(DX*2), CX
+	LEAQ         (SI)(DI*2), SI
+	LEAQ         (SI)(DI*2), SI
+	LEAQ         (SI)(DI*2), SI
+	DECQ         AX
+	JNZ          group
 	VZEROUPPER
 	RET
 
-// func wordPanelVNNIx6x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·wordPanelVNNIx6x1(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), SI
-	MOVQ      c+48(FP), DI
-	MOVQ      cTile+56(FP), R8
-	LEAQ      (DI)(R8*2), R9
-	ADDQ      R8, R9
-	TESTQ     SI, SI
+// func wordPanelVNNIx6x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·wordPanelVNNIx6x1(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), BX
+	MOVQ c+56(FP), SI
+	MOVQ cTile+64(FP), DI
+
+group:
+	LEAQ      (SI)(DI*2), R8
+	ADDQ      DI, R8
+	TESTQ     BX, BX
 	JNE       start
-	VMOVDQU32 (DI), Z0
-	VMOVDQU32 (DI)(R8*1), Z1
-	VMOVDQU32 (DI)(R8*2), Z2
-	VMOVDQU32 (R9), Z3
-	VMOVDQU32 (R9)(R8*1), Z4
-	VMOVDQU32 (R9)(R8*2), Z5
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (SI)(DI*1), Z1
+	VMOVDQU32 (SI)(DI*2), Z2
+	VMOVDQU32 (R8), Z3
+	VMOVDQU32 (R8)(DI*1), Z4
+	VMOVDQU32 (R8)(DI*2), Z5
 	JMP       multiply
 
 start:
-	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (BX), Z0
 	VMOVDQU32 Z0, Z1
 	VMOVDQU32 Z0, Z2
 	VMOVDQU32 Z0, Z3
@@ -1572,62 +1800,80 @@ start:
 	VMOVDQU32 Z0, Z5
 
 multiply:
-	LEAQ (CX)(DX*2), SI
-	ADDQ DX, SI
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+	LEAQ (R9)(DX*2), R12
+	ADDQ DX, R12
 
 quad:
-	VMOVDQU32    (BX), Z6
-	VPBROADCASTD (CX), Z7
-	VPDPWSSD     Z6, Z7, Z0
-	VPBROADCASTD (CX)(DX*1), Z7
-	VPDPWSSD     Z6, Z7, Z1
-	VPBROADCASTD (CX)(DX*2), Z7
-	VPDPWSSD     Z6, Z7, Z2
-	VPBROADCASTD (SI), Z7
-	VPDPWSSD     Z6, Z7, Z3
-	VPBROADCASTD (SI)(DX*1), Z7
-	VPDPWSSD     Z6, Z7, Z4
-	VPBROADCASTD (SI)(DX*2), Z7
-	VPDPWSSD     Z6, Z7, Z5
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, SI
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, (DI)(R8*1)
-	VMOVDQU32    Z2, (DI)(R8*2)
-	VMOVDQU32    Z3, (R9)
-	VMOVDQU32    Z4, (R9)(R8*1)
-	VMOVDQU32    Z5, (R9)(R8*2)
+	VMOVDQU32     (R10), Z6
+	VPBROADCASTD  (R9), Z7
+	VPDPWSSD      Z6, Z7, Z0
+	VPBROADCASTD  (R9)(DX*1), Z7
+	VPDPWSSD      Z6, Z7, Z1
+	VPBROADCASTD  (R9)(DX*2), Z7
+	VPDPWSSD      Z6, Z7, Z2
+	VPBROADCASTD  (R12), Z7
+	VPDPWSSD      Z6, Z7, Z3
+	VPBROADCASTD  (R12)(DX*1), Z7
+	VPDPWSSD      Z6, Z7, Z4
+	VPBROADCASTD  (R12)(DX*2), Z7
+	VPDPWSSD      Z6, Z7, Z5
+	ADDQ          $0x04, R9
+	ADDQ          $0x04, R12
+	ADDQ          $0x40, R10
+	DECQ          R11
+	JNZ           quad
+	VMOVDQU32     Y0, (SI)
+	VEXTRACTI64X4 $0x01, Z0, 32(SI)
+	VMOVDQU32     Y1, (SI)(DI*1)
+	VEXTRACTI64X4 $0x01, Z1, 32(SI)(DI*1)
+	VMOVDQU32     Y2, (SI)(DI*2)
+	VEXTRACTI64X4 $0x01, Z2, 32(SI)(DI*2)
+	VMOVDQU32     Y3, (R8)
+	VEXTRACTI64X4 $0x01, Z3, 32(R8)
+	VMOVDQU32     Y4, (R8)(DI*1)
+	VEXTRACTI64X4 $0x01, Z4, 32(R8)(DI*1)
+	VMOVDQU32     Y5, (R8)(DI*2)
+	VEXTRACTI64X4 $0x01, Z5, 32(R8)(DI*2)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (SI)(DI*2), SI
+	LEAQ          (SI)(DI*2), SI
+	LEAQ          (SI)(DI*2), SI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func bytePanelVNNIx6x1(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·bytePanelVNNIx6x1(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), SI
-	MOVQ      c+48(FP), DI
-	MOVQ      cTile+56(FP), R8
-	LEAQ      (DI)(R8*2), R9
-	ADDQ      R8, R9
-	TESTQ     SI, SI
+// func bytePanelVNNIx6x1(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·bytePanelVNNIx6x1(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), BX
+	MOVQ c+56(FP), SI
+	MOVQ cTile+64(FP), DI
+
+group:
+	LEAQ      (SI)(DI*2), R8
+	ADDQ      DI, R8
+	TESTQ     BX, BX
 	JNE       start
-	VMOVDQU32 (DI), Z0
-	VMOVDQU32 (DI)(R8*1), Z1
-	VMOVDQU32 (DI)(R8*2), Z2
-	VMOVDQU32 (R9), Z3
-	VMOVDQU32 (R9)(R8*1), Z4
-	VMOVDQU32 (R9)(R8*2), Z5
+	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (SI)(DI*1), Z1
+	VMOVDQU32 (SI)(DI*2), Z2
+	VMOVDQU32 (R8), Z3
+	VMOVDQU32 (R8)(DI*1), Z4
+	VMOVDQU32 (R8)(DI*2), Z5
 	JMP       multiply
 
 start:
-	VMOVDQU32 (SI), Z0
+	VMOVDQU32 (BX), Z0
 	VMOVDQU32 Z0, Z1
 	VMOVDQU32 Z0, Z2
 	VMOVDQU32 Z0, Z3
@@ -1635,74 +1881,92 @@ start:
 	VMOVDQU32 Z0, Z5
 
 multiply:
-	LEAQ (CX)(DX*2), SI
-	ADDQ DX, SI
+	MOVQ b+32(FP), R10
+	MOVQ quads+8(FP), R11
+	MOVQ CX, R9
+	LEAQ (R9)(DX*2), R12
+	ADDQ DX, R12
 
 quad:
-	VMOVDQU32    (BX), Z6
-	VPBROADCASTD (CX), Z7
-	VPDPBUSD     Z6, Z7, Z0
-	VPBROADCASTD (CX)(DX*1), Z7
-	VPDPBUSD     Z6, Z7, Z1
-	VPBROADCASTD (CX)(DX*2), Z7
-	VPDPBUSD     Z6, Z7, Z2
-	VPBROADCASTD (SI), Z7
-	VPDPBUSD     Z6, Z7, Z3
-	VPBROADCASTD (SI)(DX*1), Z7
-	VPDPBUSD     Z6, Z7, Z4
-	VPBROADCASTD (SI)(DX*2), Z7
-	VPDPBUSD     Z6, Z7, Z5
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, SI
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (DI)
-	VMOVDQU32    Z1, (DI)(R8*1)
-	VMOVDQU32    Z2, (DI)(R8*2)
-	VMOVDQU32    Z3, (R9)
-	VMOVDQU32    Z4, (R9)(R8*1)
-	VMOVDQU32    Z5, (R9)(R8*2)
+	VMOVDQU32     (R10), Z6
+	VPBROADCASTD  (R9), Z7
+	VPDPBUSD      Z6, Z7, Z0
+	VPBROADCASTD  (R9)(DX*1), Z7
+	VPDPBUSD      Z6, Z7, Z1
+	VPBROADCASTD  (R9)(DX*2), Z7
+	VPDPBUSD      Z6, Z7, Z2
+	VPBROADCASTD  (R12), Z7
+	VPDPBUSD      Z6, Z7, Z3
+	VPBROADCASTD  (R12)(DX*1), Z7
+	VPDPBUSD      Z6, Z7, Z4
+	VPBROADCASTD  (R12)(DX*2), Z7
+	VPDPBUSD      Z6, Z7, Z5
+	ADDQ          $0x04, R9
+	ADDQ          $0x04, R12
+	ADDQ          $0x40, R10
+	DECQ          R11
+	JNZ           quad
+	VMOVDQU32     Y0, (SI)
+	VEXTRACTI64X4 $0x01, Z0, 32(SI)
+	VMOVDQU32     Y1, (SI)(DI*1)
+	VEXTRACTI64X4 $0x01, Z1, 32(SI)(DI*1)
+	VMOVDQU32     Y2, (SI)(DI*2)
+	VEXTRACTI64X4 $0x01, Z2, 32(SI)(DI*2)
+	VMOVDQU32     Y3, (R8)
+	VEXTRACTI64X4 $0x01, Z3, 32(R8)
+	VMOVDQU32     Y4, (R8)(DI*1)
+	VEXTRACTI64X4 $0x01, Z4, 32(R8)(DI*1)
+	VMOVDQU32     Y5, (R8)(DI*2)
+	VEXTRACTI64X4 $0x01, Z5, 32(R8)(DI*2)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (SI)(DI*2), SI
+	LEAQ          (SI)(DI*2), SI
+	LEAQ          (SI)(DI*2), SI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func wordPanelVNNIx6x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·wordPanelVNNIx6x2(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	LEAQ      (R8)(R9*2), R10
-	ADDQ      R9, R10
-	TESTQ     DI, DI
+// func wordPanelVNNIx6x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·wordPanelVNNIx6x2(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 (R8)(R9*1), Z2
-	VMOVDQU32 64(R8)(R9*1), Z3
-	VMOVDQU32 (R8)(R9*2), Z4
-	VMOVDQU32 64(R8)(R9*2), Z5
-	VMOVDQU32 (R10), Z6
-	VMOVDQU32 64(R10), Z7
-	VMOVDQU32 (R10)(R9*1), Z8
-	VMOVDQU32 64(R10)(R9*1), Z9
-	VMOVDQU32 (R10)(R9*2), Z10
-	VMOVDQU32 64(R10)(R9*2), Z11
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 (DI)(R8*1), Z2
+	VMOVDQU32 64(DI)(R8*1), Z3
+	VMOVDQU32 (DI)(R8*2), Z4
+	VMOVDQU32 64(DI)(R8*2), Z5
+	VMOVDQU32 (R9), Z6
+	VMOVDQU32 64(R9), Z7
+	VMOVDQU32 (R9)(R8*1), Z8
+	VMOVDQU32 64(R9)(R8*1), Z9
+	VMOVDQU32 (R9)(R8*2), Z10
+	VMOVDQU32 64(R9)(R8*2), Z11
 	JMP       multiply
 
 start:
-	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (SI), Z0
 	VMOVDQU32 Z0, Z2
 	VMOVDQU32 Z0, Z4
 	VMOVDQU32 Z0, Z6
 	VMOVDQU32 Z0, Z8
 	VMOVDQU32 Z0, Z10
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z3
 	VMOVDQU32 Z1, Z5
 	VMOVDQU32 Z1, Z7
@@ -1710,87 +1974,111 @@ start:
 	VMOVDQU32 Z1, Z11
 
 multiply:
-	LEAQ (CX)(DX*2), DI
-	ADDQ DX, DI
+	MOVQ b+32(FP), R11
+	MOVQ quads+8(FP), R12
+	MOVQ CX, R10
+	LEAQ (R10)(DX*2), R13
+	ADDQ DX, R13
 
 quad:
-	VMOVDQU32    (BX), Z12
-	VMOVDQU32    (BX)(SI*1), Z13
-	VPBROADCASTD (CX), Z14
-	VPDPWSSD     Z12, Z14, Z0
-	VPDPWSSD     Z13, Z14, Z1
-	VPBROADCASTD (CX)(DX*1), Z14
-	VPDPWSSD     Z12, Z14, Z2
-	VPDPWSSD     Z13, Z14, Z3
-	VPBROADCASTD (CX)(DX*2), Z14
-	VPDPWSSD     Z12, Z14, Z4
-	VPDPWSSD     Z13, Z14, Z5
-	VPBROADCASTD (DI), Z14
-	VPDPWSSD     Z12, Z14, Z6
-	VPDPWSSD     Z13, Z14, Z7
-	VPBROADCASTD (DI)(DX*1), Z14
-	VPDPWSSD     Z12, Z14, Z8
-	VPDPWSSD     Z13, Z14, Z9
-	VPBROADCASTD (DI)(DX*2), Z14
-	VPDPWSSD     Z12, Z14, Z10
-	VPDPWSSD     Z13, Z14, Z11
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DI
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, (R8)(R9*1)
-	VMOVDQU32    Z3, 64(R8)(R9*1)
-	VMOVDQU32    Z4, (R8)(R9*2)
-	VMOVDQU32    Z5, 64(R8)(R9*2)
-	VMOVDQU32    Z6, (R10)
-	VMOVDQU32    Z7, 64(R10)
-	VMOVDQU32    Z8, (R10)(R9*1)
-	VMOVDQU32    Z9, 64(R10)(R9*1)
-	VMOVDQU32    Z10, (R10)(R9*2)
-	VMOVDQU32    Z11, 64(R10)(R9*2)
+	VMOVDQU32     (R11), Z12
+	VMOVDQU32     (R11)(BX*1), Z13
+	VPBROADCASTD  (R10), Z14
+	VPDPWSSD      Z12, Z14, Z0
+	VPDPWSSD      Z13, Z14, Z1
+	VPBROADCASTD  (R10)(DX*1), Z14
+	VPDPWSSD      Z12, Z14, Z2
+	VPDPWSSD      Z13, Z14, Z3
+	VPBROADCASTD  (R10)(DX*2), Z14
+	VPDPWSSD      Z12, Z14, Z4
+	VPDPWSSD      Z13, Z14, Z5
+	VPBROADCASTD  (R13), Z14
+	VPDPWSSD      Z12, Z14, Z6
+	VPDPWSSD      Z13, Z14, Z7
+	VPBROADCASTD  (R13)(DX*1), Z14
+	VPDPWSSD      Z12, Z14, Z8
+	VPDPWSSD      Z13, Z14, Z9
+	VPBROADCASTD  (R13)(DX*2), Z14
+	VPDPWSSD      Z12, Z14, Z10
+	VPDPWSSD      Z13, Z14, Z11
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R13
+	ADDQ          $0x40, R11
+	DECQ          R12
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z2, 32(DI)(R8*1)
+	VMOVDQU32     Y3, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z3, 96(DI)(R8*1)
+	VMOVDQU32     Y4, (DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*2)
+	VMOVDQU32     Y5, 64(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*2)
+	VMOVDQU32     Y6, (R9)
+	VEXTRACTI64X4 $0x01, Z6, 32(R9)
+	VMOVDQU32     Y7, 64(R9)
+	VEXTRACTI64X4 $0x01, Z7, 96(R9)
+	VMOVDQU32     Y8, (R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z8, 32(R9)(R8*1)
+	VMOVDQU32     Y9, 64(R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z9, 96(R9)(R8*1)
+	VMOVDQU32     Y10, (R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z10, 32(R9)(R8*2)
+	VMOVDQU32     Y11, 64(R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z11, 96(R9)(R8*2)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func bytePanelVNNIx6x2(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·bytePanelVNNIx6x2(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	LEAQ      (R8)(R9*2), R10
-	ADDQ      R9, R10
-	TESTQ     DI, DI
+// func bytePanelVNNIx6x2(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·bytePanelVNNIx6x2(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 (R8)(R9*1), Z2
-	VMOVDQU32 64(R8)(R9*1), Z3
-	VMOVDQU32 (R8)(R9*2), Z4
-	VMOVDQU32 64(R8)(R9*2), Z5
-	VMOVDQU32 (R10), Z6
-	VMOVDQU32 64(R10), Z7
-	VMOVDQU32 (R10)(R9*1), Z8
-	VMOVDQU32 64(R10)(R9*1), Z9
-	VMOVDQU32 (R10)(R9*2), Z10
-	VMOVDQU32 64(R10)(R9*2), Z11
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 (DI)(R8*1), Z2
+	VMOVDQU32 64(DI)(R8*1), Z3
+	VMOVDQU32 (DI)(R8*2), Z4
+	VMOVDQU32 64(DI)(R8*2), Z5
+	VMOVDQU32 (R9), Z6
+	VMOVDQU32 64(R9), Z7
+	VMOVDQU32 (R9)(R8*1), Z8
+	VMOVDQU32 64(R9)(R8*1), Z9
+	VMOVDQU32 (R9)(R8*2), Z10
+	VMOVDQU32 64(R9)(R8*2), Z11
 	JMP       multiply
 
 start:
-	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (SI), Z0
 	VMOVDQU32 Z0, Z2
 	VMOVDQU32 Z0, Z4
 	VMOVDQU32 Z0, Z6
 	VMOVDQU32 Z0, Z8
 	VMOVDQU32 Z0, Z10
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z3
 	VMOVDQU32 Z1, Z5
 	VMOVDQU32 Z1, Z7
@@ -1798,111 +2086,135 @@ start:
 	VMOVDQU32 Z1, Z11
 
 multiply:
-	LEAQ (CX)(DX*2), DI
-	ADDQ DX, DI
+	MOVQ b+32(FP), R11
+	MOVQ quads+8(FP), R12
+	MOVQ CX, R10
+	LEAQ (R10)(DX*2), R13
+	ADDQ DX, R13
 
 quad:
-	VMOVDQU32    (BX), Z12
-	VMOVDQU32    (BX)(SI*1), Z13
-	VPBROADCASTD (CX), Z14
-	VPDPBUSD     Z12, Z14, Z0
-	VPDPBUSD     Z13, Z14, Z1
-	VPBROADCASTD (CX)(DX*1), Z14
-	VPDPBUSD     Z12, Z14, Z2
-	VPDPBUSD     Z13, Z14, Z3
-	VPBROADCASTD (CX)(DX*2), Z14
-	VPDPBUSD     Z12, Z14, Z4
-	VPDPBUSD     Z13, Z14, Z5
-	VPBROADCASTD (DI), Z14
-	VPDPBUSD     Z12, Z14, Z6
-	VPDPBUSD     Z13, Z14, Z7
-	VPBROADCASTD (DI)(DX*1), Z14
-	VPDPBUSD     Z12, Z14, Z8
-	VPDPBUSD     Z13, Z14, Z9
-	VPBROADCASTD (DI)(DX*2), Z14
-	VPDPBUSD     Z12, Z14, Z10
-	VPDPBUSD     Z13, Z14, Z11
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DI
-	ADDQ         $0x40, BX
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, (R8)(R9*1)
-	VMOVDQU32    Z3, 64(R8)(R9*1)
-	VMOVDQU32    Z4, (R8)(R9*2)
-	VMOVDQU32    Z5, 64(R8)(R9*2)
-	VMOVDQU32    Z6, (R10)
-	VMOVDQU32    Z7, 64(R10)
-	VMOVDQU32    Z8, (R10)(R9*1)
-	VMOVDQU32    Z9, 64(R10)(R9*1)
-	VMOVDQU32    Z10, (R10)(R9*2)
-	VMOVDQU32    Z11, 64(R10)(R9*2)
+	VMOVDQU32     (R11), Z12
+	VMOVDQU32     (R11)(BX*1), Z13
+	VPBROADCASTD  (R10), Z14
+	VPDPBUSD      Z12, Z14, Z0
+	VPDPBUSD      Z13, Z14, Z1
+	VPBROADCASTD  (R10)(DX*1), Z14
+	VPDPBUSD      Z12, Z14, Z2
+	VPDPBUSD      Z13, Z14, Z3
+	VPBROADCASTD  (R10)(DX*2), Z14
+	VPDPBUSD      Z12, Z14, Z4
+	VPDPBUSD      Z13, Z14, Z5
+	VPBROADCASTD  (R13), Z14
+	VPDPBUSD      Z12, Z14, Z6
+	VPDPBUSD      Z13, Z14, Z7
+	VPBROADCASTD  (R13)(DX*1), Z14
+	VPDPBUSD      Z12, Z14, Z8
+	VPDPBUSD      Z13, Z14, Z9
+	VPBROADCASTD  (R13)(DX*2), Z14
+	VPDPBUSD      Z12, Z14, Z10
+	VPDPBUSD      Z13, Z14, Z11
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R13
+	ADDQ          $0x40, R11
+	DECQ          R12
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z2, 32(DI)(R8*1)
+	VMOVDQU32     Y3, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z3, 96(DI)(R8*1)
+	VMOVDQU32     Y4, (DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*2)
+	VMOVDQU32     Y5, 64(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*2)
+	VMOVDQU32     Y6, (R9)
+	VEXTRACTI64X4 $0x01, Z6, 32(R9)
+	VMOVDQU32     Y7, 64(R9)
+	VEXTRACTI64X4 $0x01, Z7, 96(R9)
+	VMOVDQU32     Y8, (R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z8, 32(R9)(R8*1)
+	VMOVDQU32     Y9, 64(R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z9, 96(R9)(R8*1)
+	VMOVDQU32     Y10, (R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z10, 32(R9)(R8*2)
+	VMOVDQU32     Y11, 64(R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z11, 96(R9)(R8*2)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func wordPanelVNNIx6x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·wordPanelVNNIx6x4(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	LEAQ      (R8)(R9*2), R10
-	ADDQ      R9, R10
-	TESTQ     DI, DI
+// func wordPanelVNNIx6x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·wordPanelVNNIx6x4(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 128(R8), Z2
-	VMOVDQU32 192(R8), Z3
-	VMOVDQU32 (R8)(R9*1), Z4
-	VMOVDQU32 64(R8)(R9*1), Z5
-	VMOVDQU32 128(R8)(R9*1), Z6
-	VMOVDQU32 192(R8)(R9*1), Z7
-	VMOVDQU32 (R8)(R9*2), Z8
-	VMOVDQU32 64(R8)(R9*2), Z9
-	VMOVDQU32 128(R8)(R9*2), Z10
-	VMOVDQU32 192(R8)(R9*2), Z11
-	VMOVDQU32 (R10), Z12
-	VMOVDQU32 64(R10), Z13
-	VMOVDQU32 128(R10), Z14
-	VMOVDQU32 192(R10), Z15
-	VMOVDQU32 (R10)(R9*1), Z16
-	VMOVDQU32 64(R10)(R9*1), Z17
-	VMOVDQU32 128(R10)(R9*1), Z18
-	VMOVDQU32 192(R10)(R9*1), Z19
-	VMOVDQU32 (R10)(R9*2), Z20
-	VMOVDQU32 64(R10)(R9*2), Z21
-	VMOVDQU32 128(R10)(R9*2), Z22
-	VMOVDQU32 192(R10)(R9*2), Z23
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 (DI)(R8*1), Z4
+	VMOVDQU32 64(DI)(R8*1), Z5
+	VMOVDQU32 128(DI)(R8*1), Z6
+	VMOVDQU32 192(DI)(R8*1), Z7
+	VMOVDQU32 (DI)(R8*2), Z8
+	VMOVDQU32 64(DI)(R8*2), Z9
+	VMOVDQU32 128(DI)(R8*2), Z10
+	VMOVDQU32 192(DI)(R8*2), Z11
+	VMOVDQU32 (R9), Z12
+	VMOVDQU32 64(R9), Z13
+	VMOVDQU32 128(R9), Z14
+	VMOVDQU32 192(R9), Z15
+	VMOVDQU32 (R9)(R8*1), Z16
+	VMOVDQU32 64(R9)(R8*1), Z17
+	VMOVDQU32 128(R9)(R8*1), Z18
+	VMOVDQU32 192(R9)(R8*1), Z19
+	VMOVDQU32 (R9)(R8*2), Z20
+	VMOVDQU32 64(R9)(R8*2), Z21
+	VMOVDQU32 128(R9)(R8*2), Z22
+	VMOVDQU32 192(R9)(R8*2), Z23
 	JMP       multiply
 
 start:
-	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (SI), Z0
 	VMOVDQU32 Z0, Z4
 	VMOVDQU32 Z0, Z8
 	VMOVDQU32 Z0, Z12
 	VMOVDQU32 Z0, Z16
 	VMOVDQU32 Z0, Z20
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z5
 	VMOVDQU32 Z1, Z9
 	VMOVDQU32 Z1, Z13
 	VMOVDQU32 Z1, Z17
 	VMOVDQU32 Z1, Z21
-	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 128(SI), Z2
 	VMOVDQU32 Z2, Z6
 	VMOVDQU32 Z2, Z10
 	VMOVDQU32 Z2, Z14
 	VMOVDQU32 Z2, Z18
 	VMOVDQU32 Z2, Z22
-	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 192(SI), Z3
 	VMOVDQU32 Z3, Z7
 	VMOVDQU32 Z3, Z11
 	VMOVDQU32 Z3, Z15
@@ -1910,140 +2222,176 @@ start:
 	VMOVDQU32 Z3, Z23
 
 multiply:
-	LEAQ (CX)(DX*2), DI
-	ADDQ DX, DI
-	LEAQ (BX)(SI*2), R11
-	ADDQ SI, R11
+	MOVQ b+32(FP), R11
+	MOVQ quads+8(FP), R12
+	MOVQ CX, R10
+	LEAQ (R10)(DX*2), R13
+	ADDQ DX, R13
+	LEAQ (R11)(BX*2), R14
+	ADDQ BX, R14
 
 quad:
-	VMOVDQU32    (BX), Z24
-	VMOVDQU32    (BX)(SI*1), Z25
-	VMOVDQU32    (BX)(SI*2), Z26
-	VMOVDQU32    (R11), Z27
-	VPBROADCASTD (CX), Z28
-	VPDPWSSD     Z24, Z28, Z0
-	VPDPWSSD     Z25, Z28, Z1
-	VPDPWSSD     Z26, Z28, Z2
-	VPDPWSSD     Z27, Z28, Z3
-	VPBROADCASTD (CX)(DX*1), Z28
-	VPDPWSSD     Z24, Z28, Z4
-	VPDPWSSD     Z25, Z28, Z5
-	VPDPWSSD     Z26, Z28, Z6
-	VPDPWSSD     Z27, Z28, Z7
-	VPBROADCASTD (CX)(DX*2), Z28
-	VPDPWSSD     Z24, Z28, Z8
-	VPDPWSSD     Z25, Z28, Z9
-	VPDPWSSD     Z26, Z28, Z10
-	VPDPWSSD     Z27, Z28, Z11
-	VPBROADCASTD (DI), Z28
-	VPDPWSSD     Z24, Z28, Z12
-	VPDPWSSD     Z25, Z28, Z13
-	VPDPWSSD     Z26, Z28, Z14
-	VPDPWSSD     Z27, Z28, Z15
-	VPBROADCASTD (DI)(DX*1), Z28
-	VPDPWSSD     Z24, Z28, Z16
-	VPDPWSSD     Z25, Z28, Z17
-	VPDPWSSD     Z26, Z28, Z18
-	VPDPWSSD     Z27, Z28, Z19
-	VPBROADCASTD (DI)(DX*2), Z28
-	VPDPWSSD     Z24, Z28, Z20
-	VPDPWSSD     Z25, Z28, Z21
-	VPDPWSSD     Z26, Z28, Z22
-	VPDPWSSD     Z27, Z28, Z23
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DI
-	ADDQ         $0x40, BX
-	ADDQ         $0x40, R11
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, 128(R8)
-	VMOVDQU32    Z3, 192(R8)
-	VMOVDQU32    Z4, (R8)(R9*1)
-	VMOVDQU32    Z5, 64(R8)(R9*1)
-	VMOVDQU32    Z6, 128(R8)(R9*1)
-	VMOVDQU32    Z7, 192(R8)(R9*1)
-	VMOVDQU32    Z8, (R8)(R9*2)
-	VMOVDQU32    Z9, 64(R8)(R9*2)
-	VMOVDQU32    Z10, 128(R8)(R9*2)
-	VMOVDQU32    Z11, 192(R8)(R9*2)
-	VMOVDQU32    Z12, (R10)
-	VMOVDQU32    Z13, 64(R10)
-	VMOVDQU32    Z14, 128(R10)
-	VMOVDQU32    Z15, 192(R10)
-	VMOVDQU32    Z16, (R10)(R9*1)
-	VMOVDQU32    Z17, 64(R10)(R9*1)
-	VMOVDQU32    Z18, 128(R10)(R9*1)
-	VMOVDQU32    Z19, 192(R10)(R9*1)
-	VMOVDQU32    Z20, (R10)(R9*2)
-	VMOVDQU32    Z21, 64(R10)(R9*2)
-	VMOVDQU32    Z22, 128(R10)(R9*2)
-	VMOVDQU32    Z23, 192(R10)(R9*2)
+	VMOVDQU32     (R11), Z24
+	VMOVDQU32     (R11)(BX*1), Z25
+	VMOVDQU32     (R11)(BX*2), Z26
+	VMOVDQU32     (R14), Z27
+	VPBROADCASTD  (R10), Z28
+	VPDPWSSD      Z24, Z28, Z0
+	VPDPWSSD      Z25, Z28, Z1
+	VPDPWSSD      Z26, Z28, Z2
+	VPDPWSSD      Z27, Z28, Z3
+	VPBROADCASTD  (R10)(DX*1), Z28
+	VPDPWSSD      Z24, Z28, Z4
+	VPDPWSSD      Z25, Z28, Z5
+	VPDPWSSD      Z26, Z28, Z6
+	VPDPWSSD      Z27, Z28, Z7
+	VPBROADCASTD  (R10)(DX*2), Z28
+	VPDPWSSD      Z24, Z28, Z8
+	VPDPWSSD      Z25, Z28, Z9
+	VPDPWSSD      Z26, Z28, Z10
+	VPDPWSSD      Z27, Z28, Z11
+	VPBROADCASTD  (R13), Z28
+	VPDPWSSD      Z24, Z28, Z12
+	VPDPWSSD      Z25, Z28, Z13
+	VPDPWSSD      Z26, Z28, Z14
+	VPDPWSSD      Z27, Z28, Z15
+	VPBROADCASTD  (R13)(DX*1), Z28
+	VPDPWSSD      Z24, Z28, Z16
+	VPDPWSSD      Z25, Z28, Z17
+	VPDPWSSD      Z26, Z28, Z18
+	VPDPWSSD      Z27, Z28, Z19
+	VPBROADCASTD  (R13)(DX*2), Z28
+	VPDPWSSD      Z24, Z28, Z20
+	VPDPWSSD      Z25, Z28, Z21
+	VPDPWSSD      Z26, Z28, Z22
+	VPDPWSSD      Z27, Z28, Z23
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R13
+	ADDQ          $0x40, R11
+	ADDQ          $0x40, R14
+	DECQ          R12
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, 128(DI)
+	VEXTRACTI64X4 $0x01, Z2, 160(DI)
+	VMOVDQU32     Y3, 192(DI)
+	VEXTRACTI64X4 $0x01, Z3, 224(DI)
+	VMOVDQU32     Y4, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*1)
+	VMOVDQU32     Y5, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*1)
+	VMOVDQU32     Y6, 128(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z6, 160(DI)(R8*1)
+	VMOVDQU32     Y7, 192(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z7, 224(DI)(R8*1)
+	VMOVDQU32     Y8, (DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z8, 32(DI)(R8*2)
+	VMOVDQU32     Y9, 64(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z9, 96(DI)(R8*2)
+	VMOVDQU32     Y10, 128(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z10, 160(DI)(R8*2)
+	VMOVDQU32     Y11, 192(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z11, 224(DI)(R8*2)
+	VMOVDQU32     Y12, (R9)
+	VEXTRACTI64X4 $0x01, Z12, 32(R9)
+	VMOVDQU32     Y13, 64(R9)
+	VEXTRACTI64X4 $0x01, Z13, 96(R9)
+	VMOVDQU32     Y14, 128(R9)
+	VEXTRACTI64X4 $0x01, Z14, 160(R9)
+	VMOVDQU32     Y15, 192(R9)
+	VEXTRACTI64X4 $0x01, Z15, 224(R9)
+	VMOVDQU32     Y16, (R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z16, 32(R9)(R8*1)
+	VMOVDQU32     Y17, 64(R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z17, 96(R9)(R8*1)
+	VMOVDQU32     Y18, 128(R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z18, 160(R9)(R8*1)
+	VMOVDQU32     Y19, 192(R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z19, 224(R9)(R8*1)
+	VMOVDQU32     Y20, (R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z20, 32(R9)(R8*2)
+	VMOVDQU32     Y21, 64(R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z21, 96(R9)(R8*2)
+	VMOVDQU32     Y22, 128(R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z22, 160(R9)(R8*2)
+	VMOVDQU32     Y23, 192(R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z23, 224(R9)(R8*2)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
-// func bytePanelVNNIx6x4(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
-// Requires: AVX, AVX512F, AVX512_VNNI
-TEXT ·bytePanelVNNIx6x4(SB), $0-64
-	MOVQ      quads+0(FP), AX
-	MOVQ      a+8(FP), CX
-	MOVQ      aTile+16(FP), DX
-	MOVQ      b+24(FP), BX
-	MOVQ      bBlock+32(FP), SI
-	MOVQ      start+40(FP), DI
-	MOVQ      c+48(FP), R8
-	MOVQ      cTile+56(FP), R9
-	LEAQ      (R8)(R9*2), R10
-	ADDQ      R9, R10
-	TESTQ     DI, DI
+// func bytePanelVNNIx6x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
+// Requires: AVX, AVX512F, AVX512VL, AVX512_VNNI
+TEXT ·bytePanelVNNIx6x4(SB), $0-72
+	MOVQ groups+0(FP), AX
+	MOVQ a+16(FP), CX
+	MOVQ aTile+24(FP), DX
+	MOVQ bBlock+40(FP), BX
+	MOVQ start+48(FP), SI
+	MOVQ c+56(FP), DI
+	MOVQ cTile+64(FP), R8
+
+group:
+	LEAQ      (DI)(R8*2), R9
+	ADDQ      R8, R9
+	TESTQ     SI, SI
 	JNE       start
-	VMOVDQU32 (R8), Z0
-	VMOVDQU32 64(R8), Z1
-	VMOVDQU32 128(R8), Z2
-	VMOVDQU32 192(R8), Z3
-	VMOVDQU32 (R8)(R9*1), Z4
-	VMOVDQU32 64(R8)(R9*1), Z5
-	VMOVDQU32 128(R8)(R9*1), Z6
-	VMOVDQU32 192(R8)(R9*1), Z7
-	VMOVDQU32 (R8)(R9*2), Z8
-	VMOVDQU32 64(R8)(R9*2), Z9
-	VMOVDQU32 128(R8)(R9*2), Z10
-	VMOVDQU32 192(R8)(R9*2), Z11
-	VMOVDQU32 (R10), Z12
-	VMOVDQU32 64(R10), Z13
-	VMOVDQU32 128(R10), Z14
-	VMOVDQU32 192(R10), Z15
-	VMOVDQU32 (R10)(R9*1), Z16
-	VMOVDQU32 64(R10)(R9*1), Z17
-	VMOVDQU32 128(R10)(R9*1), Z18
-	VMOVDQU32 192(R10)(R9*1), Z19
-	VMOVDQU32 (R10)(R9*2), Z20
-	VMOVDQU32 64(R10)(R9*2), Z21
-	VMOVDQU32 128(R10)(R9*2), Z22
-	VMOVDQU32 192(R10)(R9*2), Z23
+	VMOVDQU32 (DI), Z0
+	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 (DI)(R8*1), Z4
+	VMOVDQU32 64(DI)(R8*1), Z5
+	VMOVDQU32 128(DI)(R8*1), Z6
+	VMOVDQU32 192(DI)(R8*1), Z7
+	VMOVDQU32 (DI)(R8*2), Z8
+	VMOVDQU32 64(DI)(R8*2), Z9
+	VMOVDQU32 128(DI)(R8*2), Z10
+	VMOVDQU32 192(DI)(R8*2), Z11
+	VMOVDQU32 (R9), Z12
+	VMOVDQU32 64(R9), Z13
+	VMOVDQU32 128(R9), Z14
+	VMOVDQU32 192(R9), Z15
+	VMOVDQU32 (R9)(R8*1), Z16
+	VMOVDQU32 64(R9)(R8*1), Z17
+	VMOVDQU32 128(R9)(R8*1), Z18
+	VMOVDQU32 192(R9)(R8*1), Z19
+	VMOVDQU32 (R9)(R8*2), Z20
+	VMOVDQU32 64(R9)(R8*2), Z21
+	VMOVDQU32 128(R9)(R8*2), Z22
+	VMOVDQU32 192(R9)(R8*2), Z23
 	JMP       multiply
 
 start:
-	VMOVDQU32 (DI), Z0
+	VMOVDQU32 (SI), Z0
 	VMOVDQU32 Z0, Z4
 	VMOVDQU32 Z0, Z8
 	VMOVDQU32 Z0, Z12
 	VMOVDQU32 Z0, Z16
 	VMOVDQU32 Z0, Z20
-	VMOVDQU32 64(DI), Z1
+	VMOVDQU32 64(SI), Z1
 	VMOVDQU32 Z1, Z5
 	VMOVDQU32 Z1, Z9
 	VMOVDQU32 Z1, Z13
 	VMOVDQU32 Z1, Z17
 	VMOVDQU32 Z1, Z21
-	VMOVDQU32 128(DI), Z2
+	VMOVDQU32 128(SI), Z2
 	VMOVDQU32 Z2, Z6
 	VMOVDQU32 Z2, Z10
 	VMOVDQU32 Z2, Z14
 	VMOVDQU32 Z2, Z18
 	VMOVDQU32 Z2, Z22
-	VMOVDQU32 192(DI), Z3
+	VMOVDQU32 192(SI), Z3
 	VMOVDQU32 Z3, Z7
 	VMOVDQU32 Z3, Z11
 	VMOVDQU32 Z3, Z15
@@ -2051,76 +2399,111 @@ start:
 	VMOVDQU32 Z3, Z23
 
 multiply:
-	LEAQ (CX)(DX*2), DI
-	ADDQ DX, DI
-	LEAQ (BX)(SI*2), R11
-	ADDQ SI, R11
+	MOVQ b+32(FP), R11
+	MOVQ quads+8(FP), R12
+	MOVQ CX, R10
+	LEAQ (R10)(DX*2), R13
+	ADDQ DX, R13
+	LEAQ (R11)(BX*2), R14
+	ADDQ BX, R14
 
 quad:
-	VMOVDQU32    (BX), Z24
-	VMOVDQU32    (BX)(SI*1), Z25
-	VMOVDQU32    (BX)(SI*2), Z26
-	VMOVDQU32    (R11), Z27
-	VPBROADCASTD (CX), Z28
-	VPDPBUSD     Z24, Z28, Z0
-	VPDPBUSD     Z25, Z28, Z1
-	VPDPBUSD     Z26, Z28, Z2
-	VPDPBUSD     Z27, Z28, Z3
-	VPBROADCASTD (CX)(DX*1), Z28
-	VPDPBUSD     Z24, Z28, Z4
-	VPDPBUSD     Z25, Z28, Z5
-	VPDPBUSD     Z26, Z28, Z6
-	VPDPBUSD     Z27, Z28, Z7
-	VPBROADCASTD (CX)(DX*2), Z28
-	VPDPBUSD     Z24, Z28, Z8
-	VPDPBUSD     Z25, Z28, Z9
-	VPDPBUSD     Z26, Z28, Z10
-	VPDPBUSD     Z27, Z28, Z11
-	VPBROADCASTD (DI), Z28
-	VPDPBUSD     Z24, Z28, Z12
-	VPDPBUSD     Z25, Z28, Z13
-	VPDPBUSD     Z26, Z28, Z14
-	VPDPBUSD     Z27, Z28, Z15
-	VPBROADCASTD (DI)(DX*1), Z28
-	VPDPBUSD     Z24, Z28, Z16
-	VPDPBUSD     Z25, Z28, Z17
-	VPDPBUSD     Z26, Z28, Z18
-	VPDPBUSD     Z27, Z28, Z19
-	VPBROADCASTD (DI)(DX*2), Z28
-	VPDPBUSD     Z24, Z28, Z20
-	VPDPBUSD     Z25, Z28, Z21
-	VPDPBUSD     Z26, Z28, Z22
-	VPDPBUSD     Z27, Z28, Z23
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DI
-	ADDQ         $0x40, BX
-	ADDQ         $0x40, R11
-	DECQ         AX
-	JNZ          quad
-	VMOVDQU32    Z0, (R8)
-	VMOVDQU32    Z1, 64(R8)
-	VMOVDQU32    Z2, 128(R8)
-	VMOVDQU32    Z3, 192(R8)
-	VMOVDQU32    Z4, (R8)(R9*1)
-	VMOVDQU32    Z5, 64(R8)(R9*1)
-	VMOVDQU32    Z6, 128(R8)(R9*1)
-	VMOVDQU32    Z7, 192(R8)(R9*1)
-	VMOVDQU32    Z8, (R8)(R9*2)
-	VMOVDQU32    Z9, 64(R8)(R9*2)
-	VMOVDQU32    Z10, 128(R8)(R9*2)
-	VMOVDQU32    Z11, 192(R8)(R9*2)
-	VMOVDQU32    Z12, (R10)
-	VMOVDQU32    Z13, 64(R10)
-	VMOVDQU32    Z14, 128(R10)
-	VMOVDQU32    Z15, 192(R10)
-	VMOVDQU32    Z16, (R10)(R9*1)
-	VMOVDQU32    Z17, 64(R10)(R9*1)
-	VMOVDQU32    Z18, 128(R10)(R9*1)
-	VMOVDQU32    Z19, 192(R10)(R9*1)
-	VMOVDQU32    Z20, (R10)(R9*2)
-	VMOVDQU32    Z21, 64(R10)(R9*2)
-	VMOVDQU32    Z22, 128(R10)(R9*2)
-	VMOVDQU32    Z23, 192(R10)(R9*2)
+	VMOVDQU32     (R11), Z24
+	VMOVDQU32     (R11)(BX*1), Z25
+	VMOVDQU32     (R11)(BX*2), Z26
+	VMOVDQU32     (R14), Z27
+	VPBROADCASTD  (R10), Z28
+	VPDPBUSD      Z24, Z28, Z0
+	VPDPBUSD      Z25, Z28, Z1
+	VPDPBUSD      Z26, Z28, Z2
+	VPDPBUSD      Z27, Z28, Z3
+	VPBROADCASTD  (R10)(DX*1), Z28
+	VPDPBUSD      Z24, Z28, Z4
+	VPDPBUSD      Z25, Z28, Z5
+	VPDPBUSD      Z26, Z28, Z6
+	VPDPBUSD      Z27, Z28, Z7
+	VPBROADCASTD  (R10)(DX*2), Z28
+	VPDPBUSD      Z24, Z28, Z8
+	VPDPBUSD      Z25, Z28, Z9
+	VPDPBUSD      Z26, Z28, Z10
+	VPDPBUSD      Z27, Z28, Z11
+	VPBROADCASTD  (R13), Z28
+	VPDPBUSD      Z24, Z28, Z12
+	VPDPBUSD      Z25, Z28, Z13
+	VPDPBUSD      Z26, Z28, Z14
+	VPDPBUSD      Z27, Z28, Z15
+	VPBROADCASTD  (R13)(DX*1), Z28
+	VPDPBUSD      Z24, Z28, Z16
+	VPDPBUSD      Z25, Z28, Z17
+	VPDPBUSD      Z26, Z28, Z18
+	VPDPBUSD      Z27, Z28, Z19
+	VPBROADCASTD  (R13)(DX*2), Z28
+	VPDPBUSD      Z24, Z28, Z20
+	VPDPBUSD      Z25, Z28, Z21
+	VPDPBUSD      Z26, Z28, Z22
+	VPDPBUSD      Z27, Z28, Z23
+	ADDQ          $0x04, R10
+	ADDQ          $0x04, R13
+	ADDQ          $0x40, R11
+	ADDQ          $0x40, R14
+	DECQ          R12
+	JNZ           quad
+	VMOVDQU32     Y0, (DI)
+	VEXTRACTI64X4 $0x01, Z0, 32(DI)
+	VMOVDQU32     Y1, 64(DI)
+	VEXTRACTI64X4 $0x01, Z1, 96(DI)
+	VMOVDQU32     Y2, 128(DI)
+	VEXTRACTI64X4 $0x01, Z2, 160(DI)
+	VMOVDQU32     Y3, 192(DI)
+	VEXTRACTI64X4 $0x01, Z3, 224(DI)
+	VMOVDQU32     Y4, (DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z4, 32(DI)(R8*1)
+	VMOVDQU32     Y5, 64(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z5, 96(DI)(R8*1)
+	VMOVDQU32     Y6, 128(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z6, 160(DI)(R8*1)
+	VMOVDQU32     Y7, 192(DI)(R8*1)
+	VEXTRACTI64X4 $0x01, Z7, 224(DI)(R8*1)
+	VMOVDQU32     Y8, (DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z8, 32(DI)(R8*2)
+	VMOVDQU32     Y9, 64(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z9, 96(DI)(R8*2)
+	VMOVDQU32     Y10, 128(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z10, 160(DI)(R8*2)
+	VMOVDQU32     Y11, 192(DI)(R8*2)
+	VEXTRACTI64X4 $0x01, Z11, 224(DI)(R8*2)
+	VMOVDQU32     Y12, (R9)
+	VEXTRACTI64X4 $0x01, Z12, 32(R9)
+	VMOVDQU32     Y13, 64(R9)
+	VEXTRACTI64X4 $0x01, Z13, 96(R9)
+	VMOVDQU32     Y14, 128(R9)
+	VEXTRACTI64X4 $0x01, Z14, 160(R9)
+	VMOVDQU32     Y15, 192(R9)
+	VEXTRACTI64X4 $0x01, Z15, 224(R9)
+	VMOVDQU32     Y16, (R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z16, 32(R9)(R8*1)
+	VMOVDQU32     Y17, 64(R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z17, 96(R9)(R8*1)
+	VMOVDQU32     Y18, 128(R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z18, 160(R9)(R8*1)
+	VMOVDQU32     Y19, 192(R9)(R8*1)
+	VEXTRACTI64X4 $0x01, Z19, 224(R9)(R8*1)
+	VMOVDQU32     Y20, (R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z20, 32(R9)(R8*2)
+	VMOVDQU32     Y21, 64(R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z21, 96(R9)(R8*2)
+	VMOVDQU32     Y22, 128(R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z22, 160(R9)(R8*2)
+	VMOVDQU32     Y23, 192(R9)(R8*2)
+	VEXTRACTI64X4 $0x01, Z23, 224(R9)(R8*2)
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (CX)(DX*2), CX
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	LEAQ          (DI)(R8*2), DI
+	DECQ          AX
+	JNZ           group
 	VZEROUPPER
 	RET
 
@@ -4760,10 +5143,11 @@ tile:
 	VSUBPS       Z10, Z25, Z17
 	VSUBPS       Z9, Z24, Z18
 	VADDPS       Z10, Z11, Z19
+	LEAQ         (R12)(R10*1), R14
 	MOVQ         CX, R12
 	LEAQ         (R12)(R11*4), R13
-	LEAQ         (R12)(R11*2), R14
-	ADDQ         R11, R14
+	LEAQ         (R12)(R11*2), R15
+	ADDQ         R11, R15
 	VCVTDQ2PS    (R12)(R11*1), Z24
 	VCVTDQ2PS    (R12)(R11*2), Z25
 	VMULPS       320(SI), Z24, Z24
@@ -4773,7 +5157,7 @@ tile:
 	VFNMADD231PS Z26, Z25, Z1
 	VCVTDQ2PS    (R12), Z0
 	VFMADD132PS  (SI), Z24, Z0
-	VCVTDQ2PS    (R14), Z3
+	VCVTDQ2PS    (R15), Z3
 	VFMADD132PS  960(SI), Z1, Z3
 	VMOVDQU32    (R13), Z27
 	VPADDD       (R13)(BX*1), Z27, Z28
@@ -4788,18 +5172,20 @@ tile:
 	VFMADD231PS  Z29, Z28, Z3
 	ADDQ         BX, R12
 	ADDQ         R10, R13
-	LEAQ         (R12)(R11*2), R14
-	ADDQ         R11, R14
+	LEAQ         (R12)(R11*2), R15
+	ADDQ         R11, R15
 	VCVTDQ2PS    (R12)(R11*1), Z24
 	VCVTDQ2PS    (R12)(R11*2), Z25
 	VMULPS       384(SI), Z24, Z24
+	VCVTDQ2PS    (R14), Z26
+	VFMADD231PS  1664(SI), Z26, Z24
 	VMOVUPS      704(SI), Z26
 	VMOVAPS      Z24, Z5
 	VFMADD231PS  Z26, Z25, Z24
 	VFNMADD231PS Z26, Z25, Z5
 	VCVTDQ2PS    (R12), Z4
 	VFMADD132PS  64(SI), Z24, Z4
-	VCVTDQ2PS    (R14), Z7
+	VCVTDQ2PS    (R15), Z7
 	VFMADD132PS  1024(SI), Z5, Z7
 	VMOVDQU32    (R13), Z27
 	VPADDD       (R13)(BX*1), Z27, Z28
@@ -5329,3 +5715,21 @@ DATA intLowByte<>+20(SB)/4, $0x000000ff
 DATA intLowByte<>+24(SB)/4, $0x000000ff
 DATA intLowByte<>+28(SB)/4, $0x000000ff
 GLOBL intLowByte<>(SB), RODATA|NOPTR, $32
+
+// func byteRestVNNI(inputs int, u *float32, inverse *float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·byteRestVNNI(SB), $0-24
+	MOVQ    inputs+0(FP), AX
+	MOVQ    u+8(FP), CX
+	MOVQ    inverse+16(FP), DX
+	VMOVUPS (DX), Z0
+
+input:
+	VMULPS    512(CX), Z0, Z1
+	VREDUCEPS $0x00, Z1, Z1
+	VMOVUPS   Z1, 2944(CX)
+	ADDQ      $0x00000bc0, CX
+	DECQ      AX
+	JNZ       input
+	VZEROUPPER
+	RET

@@ -206,7 +206,8 @@ func byteOutput() {
 		VSUBPS(m[3], s, mid(2, j))
 		VADDPS(m[4], m[5], mid(3, j))
 	}
-	row28 := GP64()
+	row28, last := GP64(), GP64()
+	LEAQ(Mem{Base: base, Index: point3, Scale: 1}, last)
 	MOVQ(src, base)
 	LEAQ(Mem{Base: base, Index: point7, Scale: 4}, row28)
 	for c, j := range byteReal {
@@ -215,6 +216,10 @@ func byteOutput() {
 		VCVTDQ2PS(at[1], s)
 		VCVTDQ2PS(at[2], sum)
 		VMULPS(scales(c+5), s, s)
+		if c == 1 { // (1, 1), which the last point belongs to
+			VCVTDQ2PS(Mem{Base: last}, free[2])
+			VFMADD231PS(scales(26), free[2], s)
+		}
 		VMOVUPS(scales(c+10), free[2])
 		VMOVAPS(s, d)
 		VFMADD231PS(free[2], sum, s)
@@ -381,4 +386,16 @@ func roundBytes() {
 	VMOVDQU32(zs[0], Mem{Base: start})
 	VZEROUPPER()
 	RET()
+}
+
+func byteRest() {
+	text("byteRestVNNI", "byteRestGo", "func(inputs int, u *float32, inverse *float32)")
+	inputs, u, inverse := param("inputs"), param("u"), param("inverse")
+	VMOVUPS(Mem{Base: inverse}, zs[0])
+	Label("input")
+	VMULPS(Mem{Base: u, Disp: 8 * 64}, zs[0], zs[1])
+	VREDUCEPS(Imm(0), zs[1], zs[1])
+	VMOVUPS(zs[1], Mem{Base: u, Disp: 46 * 64})
+	ADDQ(U32(47*64), u)
+	end(inputs, "input")
 }

@@ -98,7 +98,7 @@ func moments() {
 	RET()
 }
 
-func store() {
+func pointwise() {
 	text("intStoreAVX2", "intStoreGo", "func(pixels int, src *int32, pixel int, scale *float32, bias *float32, lo float32, dst *float32)")
 	pixels, src, pixel, scale, bias, dst := param("pixels"), param("src"), param("pixel"), param("scale"), param("bias"), param("dst")
 	VBROADCASTSS(paramAt("lo"), ys[4])

@@ -7,7 +7,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-const panelSignature = "func(quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)"
+const panelSignature = "func(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)"
 
 func name(kind string, numbers ...int) string {
 	for _, n := range numbers {
@@ -35,9 +35,10 @@ func vnni(opcode string, a, b, acc reg.VecPhysical) {
 	Instruction(&ir.Instruction{Opcode: opcode, Operands: []Op{a, b, acc}, Inputs: []Op{a, b, acc}, Outputs: []Op{acc}, ISA: []string{"AVX512_VNNI"}})
 }
 
-// panel keeps the sums of tiles in registers; quads of bytes of channels are broadcast.
+// panel keeps the sums of a group of tiles in registers; quads of bytes of channels are
+// broadcast.
 func panel(tiles, blocks, perBlock int, v []reg.VecPhysical, multiply func(quad, weights, acc, temp reg.VecPhysical)) {
-	quads, a, aTile, b, bBlock := param("quads"), param("a"), param("aTile"), param("b"), param("bBlock")
+	groups, first, aTile, bBlock := param("groups"), param("a"), param("aTile"), param("bBlock")
 	start, c, cTile := param("start"), param("c"), param("cTile")
 	width := 64 / perBlock
 	vecs := blocks * perBlock
@@ -50,6 +51,7 @@ func panel(tiles, blocks, perBlock int, v []reg.VecPhysical, multiply func(quad,
 			VMOVDQU(from, to)
 		}
 	}
+	Label("group")
 	out := rows(tiles, c, cTile, 0)
 	at := func(t, i int) Mem {
 		m := out[t]
@@ -72,6 +74,8 @@ func panel(tiles, blocks, perBlock int, v []reg.VecPhysical, multiply func(quad,
 		}
 	}
 	Label("multiply")
+	a, b, quads := GP64(), param("b"), param("quads")
+	MOVQ(first, a)
 	pixels := rows(tiles, a, aTile, 0)
 	streams := rows(blocks, b, bBlock, 0)
 	Label("quad")
@@ -104,9 +108,17 @@ func panel(tiles, blocks, perBlock int, v []reg.VecPhysical, multiply func(quad,
 	JNZ(LabelRef("quad"))
 	for t := range tiles {
 		for i := range vecs {
-			move(acc(t, i), at(t, i))
+			if perBlock == 1 {
+				store(acc(t, i), at(t, i))
+			} else {
+				VMOVDQU(acc(t, i), at(t, i))
+			}
 		}
 	}
-	VZEROUPPER()
-	RET()
+	for _, p := range []struct{ at, step reg.GPVirtual }{{first, aTile}, {c, cTile}} {
+		for i := tiles; i > 0; i -= 2 {
+			LEAQ(Mem{Base: p.at, Index: p.step, Scale: 2}, p.at)
+		}
+	}
+	end(groups, "group")
 }
