@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/daq-sr/daq/calib"
@@ -63,6 +64,7 @@ func TestInteropStatic(t *testing.T) {
 			if ties*1000 > total {
 				t.Errorf("%d of %d codes differ for the same inputs: too many for ties", ties, total)
 			}
+			checkIntegers(t, q.Model, theirs, photo)
 			whole := runOurs(t, q.Model, map[string]*runtime.Tensor{"input": photo}, nil)["output"]
 			here, there := psnr(whole, float), psnr(theirs["output"], float)
 			if math.Abs(here-there) > 0.5 {
@@ -71,6 +73,94 @@ func TestInteropStatic(t *testing.T) {
 			t.Logf("%d of %d codes differ for the same inputs, by one; noise against float %.2f and %.2f dB", ties, total, here, there)
 		})
 	}
+}
+
+// checkIntegers holds a static graph as our runtime executes it, in integers, against
+// ONNX Runtime: each piece between two quantizers is given what ONNX Runtime has there,
+// quantized again, and gives levels. At most one in 1000 lies one level apart, like the
+// ties of the nodes one by one.
+func checkIntegers(t *testing.T, quantized *onnx.Model, theirs map[string]*runtime.Tensor, photo *runtime.Tensor) {
+	t.Helper()
+	m, scales := levelPieces(quantized)
+	inputs := map[string]*runtime.Tensor{"input": photo}
+	for name := range scales {
+		inputs[name+"_given"] = theirs[name]
+	}
+	program, err := runtime.Compile(m, runtime.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := program.Run(context.Background(), inputs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := program.Profile(context.Background(), inputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range steps {
+		if s.Op == "QuantizeLinear" || s.Op == "DequantizeLinear" {
+			t.Errorf("%s is executed as %s", s.Node, s.Op)
+		}
+	}
+	total, ties := 0, 0
+	for name, scale := range scales {
+		want := theirs[name].Data.([]float32)
+		for i, v := range ours[name].Data.([]float32) {
+			switch d := math.Abs(float64(v-want[i])) / float64(scale); {
+			case d > 1.01:
+				t.Fatalf("%q: %g where ONNX Runtime has %g, %g levels apart", name, v, want[i], d)
+			case d > 0.5:
+				ties++
+			}
+		}
+		total += len(want)
+	}
+	if ties*1000 > total {
+		t.Errorf("in integers %d of %d levels differ for the same inputs: too many for ties", ties, total)
+	}
+	t.Logf("in integers %d of %d levels differ for the same inputs, by one", ties, total)
+}
+
+// levelPieces returns a static graph whose dequantized activations, but the output,
+// are outputs; what reads one reads an input x_given instead, quantized like it. The
+// scales are by name of x.
+func levelPieces(quantized *onnx.Model) (m *onnx.Model, scales map[string]float32) {
+	m = quantized.Clone()
+	g := m.Graph
+	scales = map[string]float32{}
+	for _, n := range slices.Clone(g.Nodes) {
+		if !n.Is("DequantizeLinear") || n.Inputs[0].Const != nil || n.Outputs[0].IsOutput() {
+			continue
+		}
+		y := n.Outputs[0]
+		scale, err := runtime.FromONNX(n.Inputs[1].Const)
+		if err != nil {
+			continue
+		}
+		scales[y.Name] = scale.Data.([]float32)[0]
+		in := g.AddInput(y.Name+"_given", y.Type)
+		var again []*onnx.Node
+		v := in
+		for p := n; p != nil; p = p.Inputs[0].Producer { // DequantizeLinear, perhaps Clip, QuantizeLinear
+			again = append(again, p)
+			if p.Is("QuantizeLinear") {
+				break
+			}
+		}
+		uses := y.Uses()
+		for _, p := range slices.Backward(again) {
+			c := g.NewNode(p.Op, append([]*onnx.Value{v}, p.Inputs[1:]...), []string{g.UniqueName(p.Outputs[0].Name + "_again")})
+			c.Outputs[0].Type = p.Outputs[0].Type
+			g.Append(c)
+			v = c.Outputs[0]
+		}
+		for _, u := range uses {
+			u.Node.SetInput(u.Index, v)
+		}
+		g.AddOutput(y)
+	}
+	return m, scales
 }
 
 // betweenStatic returns a static graph cut at its quantizers: every dequantized
