@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	goruntime "runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -68,6 +69,11 @@ func TestBench(t *testing.T) {
 				if only.MatchString(fmt.Sprintf("%s/%d", name, bits)) {
 					b.quantized(testenv.ModelNamed(t, name), bits, h, w)
 				}
+			}
+		}
+		for _, form := range []string{"static-8", "static-4", "int8"} {
+			if only.MatchString("EDSR_x2/" + form) {
+				b.static(testenv.ModelNamed(t, "EDSR_x2"), form, h, w)
 			}
 		}
 	}
@@ -156,6 +162,37 @@ func (b *benchmark) quantized(net testenv.Model, bits, h, w int) {
 		}
 		b.record(net.Name, fmt.Sprintf("%d/%[1]d", bits), h, w, threads, []*contender{ours, same, static, float},
 			[]float64{0, 8, 1.5, 1.3}, []string{"", noise(same), noise(static), ""})
+	}
+}
+
+// static runs static Q/DQ networks: ours of 8 or 4 bits, or what ONNX Runtime's own
+// quantizer makes.
+func (b *benchmark) static(net testenv.Model, form string, h, w int) {
+	photo := picture(b.T, "baby", net, h, w)
+	path := filepath.Join(b.dir, net.Name+"_"+form+".onnx")
+	if bits, ok := strings.CutPrefix(form, "static-"); ok {
+		n, err := strconv.Atoi(bits)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := staticNetwork(b.T, net, n).Save(path); err != nil {
+			b.Fatal(err)
+		}
+	} else {
+		path = b.int8(net)
+	}
+	model, err := onnx.Load(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, threads := range threadCounts() {
+		ours := b.ours("daq", model, photo, threads)
+		float := b.ours("daq-float", load(b.T, net), photo, threads)
+		same, stop := b.ort("ort", path, photo, threads)
+		b.turns(ours, same, float)
+		stop()
+		noise := fmt.Sprintf("noise %.1f, %.1f dB", psnr(ours.output, float.output), psnr(same.output, float.output))
+		b.record(net.Name, form, h, w, threads, []*contender{ours, same, float}, []float64{0, 1.5, 1.3}, []string{"", noise, ""})
 	}
 }
 

@@ -23,26 +23,17 @@ import (
 // there only the noise against float is compared.
 func TestInteropStatic(t *testing.T) {
 	python := testenv.Python(t)
-	images, err := calib.OpenDataset(filepath.Join(testenv.Root(), "models", "builtin", "images", "calibration", "LRx2"), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
 	net := testenv.ModelNamed(t, "EDSR_x2")
 	photo := inputOf(t, net, 48, 40)
 	float := runOurs(t, load(t, net), map[string]*runtime.Tensor{"input": photo}, nil)["output"]
 	for _, bits := range []int{8, 4} {
 		t.Run(fmt.Sprintf("EDSR_x2/%d bits", bits), func(t *testing.T) {
-			o := settings(bits, passes.Calibrated)
-			o.Mode, o.Target = target.Static, "onnxruntime"
-			q, err := converter.Quantize(context.Background(), load(t, net), images, o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			model := staticNetwork(t, net, bits)
 			path := filepath.Join(t.TempDir(), "static.onnx")
-			if err := q.Model.Save(path); err != nil {
+			if err := model.Save(path); err != nil {
 				t.Fatal(err)
 			}
-			pieces, given, codes := betweenStatic(q.Model)
+			pieces, given, codes := betweenStatic(model)
 			fetch := append([]string{}, codes...)
 			for _, y := range given {
 				fetch = append(fetch, y)
@@ -64,8 +55,8 @@ func TestInteropStatic(t *testing.T) {
 			if ties*1000 > total {
 				t.Errorf("%d of %d codes differ for the same inputs: too many for ties", ties, total)
 			}
-			checkIntegers(t, q.Model, theirs, photo)
-			whole := runOurs(t, q.Model, map[string]*runtime.Tensor{"input": photo}, nil)["output"]
+			checkIntegers(t, model, theirs, photo)
+			whole := runOurs(t, model, map[string]*runtime.Tensor{"input": photo}, nil)["output"]
 			here, there := psnr(whole, float), psnr(theirs["output"], float)
 			if math.Abs(here-there) > 0.5 {
 				t.Errorf("noise against float is %.2f dB here and %.2f dB there", here, there)
@@ -73,6 +64,23 @@ func TestInteropStatic(t *testing.T) {
 			t.Logf("%d of %d codes differ for the same inputs, by one; noise against float %.2f and %.2f dB", ties, total, here, there)
 		})
 	}
+}
+
+// staticNetwork quantizes a network in the static form for ONNX Runtime, on a built-in
+// photograph.
+func staticNetwork(t *testing.T, net testenv.Model, bits int) *onnx.Model {
+	t.Helper()
+	images, err := calib.OpenDataset(filepath.Join(testenv.Root(), "models", "builtin", "images", "calibration", "LRx2"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := settings(bits, passes.Calibrated)
+	o.Mode, o.Target = target.Static, "onnxruntime"
+	q, err := converter.Quantize(context.Background(), load(t, net), images, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q.Model
 }
 
 // checkIntegers holds a static graph as our runtime executes it, in integers, against
