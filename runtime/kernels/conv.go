@@ -16,7 +16,7 @@ type Conv struct {
 // Options change how a convolution is computed.
 type Options struct {
 	// Strict sums every product as the definition says; without it 3x3
-	// convolutions use Winograd's F(4x4, 3x3), whose rounding error is larger
+	// and 5x5 convolutions use Winograd's algorithm, whose rounding error is larger
 	// (about 1e-5 of the output range).
 	Strict bool
 	// Relu replaces negative outputs by zero.

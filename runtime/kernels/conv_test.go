@@ -51,6 +51,9 @@ var convCases = []convCase{
 	{square(13, 70, 1, 3, 1, 1, 0), 1, 40, 41},  // two chunks of outputs, no padding
 	{square(16, 8, 1, 3, 1, 1, 2), 1, 36, 36},   // more padding than usual
 	{square(16, 32, 1, 3, 1, 1, 1), 1, 8, 130},  // blocks inside and at both ends
+	{square(64, 64, 1, 5, 1, 1, 2), 1, 19, 45},  // Winograd of 5x5
+	{square(9, 24, 1, 5, 1, 1, 0), 2, 12, 8},    // the same, tiles that are exactly full
+	{square(200, 80, 1, 5, 1, 1, 3), 1, 6, 33},  // in slices and chunks
 	{square(64, 3, 1, 3, 1, 1, 1), 1, 19, 61},   // last layer
 	{square(32, 1, 1, 9, 1, 1, 4), 2, 11, 30},   // last layer of SRCNN kind
 	{square(300, 2, 1, 3, 1, 2, 2), 1, 12, 33},  // deeper than a panel, dilated
@@ -218,8 +221,8 @@ func FuzzConv(f *testing.F) {
 			s.Stride[a] = pick(1, 1, 1, 2, 3)
 			s.Dilation[a] = pick(1, 1, 1, 2)
 		}
-		if r.IntN(2) == 0 {
-			s.Kernel, s.Stride, s.Dilation = [2]int{3, 3}, [2]int{1, 1}, [2]int{1, 1}
+		if k := pick(0, 0, 3, 3, 5); k > 0 {
+			s.Kernel, s.Stride, s.Dilation = [2]int{k, k}, [2]int{1, 1}, [2]int{1, 1}
 		}
 		for i := range s.Pads {
 			s.Pads[i] = r.IntN(4)

@@ -5,7 +5,7 @@ import "math"
 // The micro-kernels of integer convolution in words, in Go. int_amd64.go chooses
 // between these and assembly: integers are equal, floats up to rounding.
 
-// winoGain is the largest |sum of |winoB||: what transforming the input of one
+// winoGain is the largest |sum of |B||: what transforming the input of one
 // dimension makes of a code.
 var winoGain = [6]float64{10, 10, 10, 6, 6, 10}
 

@@ -161,29 +161,34 @@ func (m *panels) few(outs int) {
 	}
 }
 
-func winoInput(tiles int, src []float32, row int, dst []float32, tile, pos int) {
+func winoInput(tiles int, src []float32, row, step int, dst []float32, tile, pos int) {
 	if level == withGo {
-		winoInputGo(tiles, src, row, dst, tile, pos)
+		winoInputGo(tiles, src, row, step, dst, tile, pos)
 		return
 	}
-	_, _ = src[5*row+(4*tiles+2)*Lanes-1], dst[(tiles-1)*tile+35*pos+Lanes-1]
+	_, _ = src[7*row+(tiles-1)*step+8*Lanes-1], dst[(tiles-1)*tile+(winoPoints-1)*pos+Lanes-1]
 	if level == withAVX2 {
-		winoInputAVX2(tiles, &src[0], 4*row, &dst[0], 4*tile, 4*pos)
+		winoInputAVX2(tiles, &src[0], 4*row, 4*step, &dst[0], 4*tile, 4*pos)
 	} else {
-		winoInputAVX512(tiles, &src[0], 4*row, &dst[0], 4*tile, 4*pos)
+		winoInputAVX512(tiles, &src[0], 4*row, 4*step, &dst[0], 4*tile, 4*pos)
 	}
 }
 
-func winoOutput(tiles int, src []float32, tile, pos int, start []float32, lo float32, dst []float32, row, pixel int) {
+func winoOutput(size, tiles int, src []float32, tile, pos int, start []float32, lo float32, dst []float32, row, pixel int) {
 	if level == withGo {
-		winoOutputGo(tiles, src, tile, pos, start, lo, dst, row, pixel)
+		winoOutputGo(size, tiles, src, tile, pos, start, lo, dst, row, pixel)
 		return
 	}
-	_, _, _ = src[(tiles-1)*tile+35*pos+Lanes-1], dst[3*row+(4*tiles-1)*pixel+Lanes-1], start[Lanes-1]
-	if level == withAVX2 {
-		winoOutputAVX2(tiles, &src[0], 4*tile, 4*pos, &start[0], lo, &dst[0], 4*row, 4*pixel)
-	} else {
-		winoOutputAVX512(tiles, &src[0], 4*tile, 4*pos, &start[0], lo, &dst[0], 4*row, 4*pixel)
+	_, _, _ = src[(tiles-1)*tile+(winoPoints-1)*pos+Lanes-1], dst[(size-1)*row+(size*tiles-1)*pixel+Lanes-1], start[Lanes-1]
+	switch wide := level == withAVX512; {
+	case wide && size == 6:
+		winoOutputAVX512_6(tiles, &src[0], 4*tile, 4*pos, &start[0], lo, &dst[0], 4*row, 4*pixel)
+	case wide:
+		winoOutputAVX512_4(tiles, &src[0], 4*tile, 4*pos, &start[0], lo, &dst[0], 4*row, 4*pixel)
+	case size == 6:
+		winoOutputAVX2_6(tiles, &src[0], 4*tile, 4*pos, &start[0], lo, &dst[0], 4*row, 4*pixel)
+	default:
+		winoOutputAVX2_4(tiles, &src[0], 4*tile, 4*pos, &start[0], lo, &dst[0], 4*row, 4*pixel)
 	}
 }
 

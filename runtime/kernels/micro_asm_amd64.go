@@ -59,15 +59,20 @@ func fewAVX2_2(args *byte)
 //go:noescape
 func fewAVX2_3(args *byte)
 
-// winoInputAVX2 is winoInputGo; row, tile and pos are in bytes.
+// winoInputAVX2 is winoInputGo; row, step, tile and pos are in bytes.
 //
 //go:noescape
-func winoInputAVX2(tiles int, src *float32, row int, dst *float32, tile int, pos int)
+func winoInputAVX2(tiles int, src *float32, row int, step int, dst *float32, tile int, pos int)
 
-// winoOutputAVX2 is winoOutputGo; tile, pos, row and pixel are in bytes.
+// winoOutputAVX2_6 is winoOutputGo for tiles of 6x6; tile, pos, row and pixel are in bytes.
 //
 //go:noescape
-func winoOutputAVX2(tiles int, src *float32, tile int, pos int, start *float32, lo float32, dst *float32, row int, pixel int)
+func winoOutputAVX2_6(tiles int, src *float32, tile int, pos int, start *float32, lo float32, dst *float32, row int, pixel int)
+
+// winoOutputAVX2_4 is winoOutputGo for tiles of 4x4; tile, pos, row and pixel are in bytes.
+//
+//go:noescape
+func winoOutputAVX2_4(tiles int, src *float32, tile int, pos int, start *float32, lo float32, dst *float32, row int, pixel int)
 
 // panelAVX512_6x1 is panelGo for panels of 6 pixels and 1 blocks. It uses its arguments up.
 //
@@ -119,12 +124,17 @@ func fewAVX512_2(args *byte)
 //go:noescape
 func fewAVX512_3(args *byte)
 
-// winoInputAVX512 is winoInputGo; row, tile and pos are in bytes.
+// winoInputAVX512 is winoInputGo; row, step, tile and pos are in bytes.
 //
 //go:noescape
-func winoInputAVX512(tiles int, src *float32, row int, dst *float32, tile int, pos int)
+func winoInputAVX512(tiles int, src *float32, row int, step int, dst *float32, tile int, pos int)
 
-// winoOutputAVX512 is winoOutputGo; tile, pos, row and pixel are in bytes.
+// winoOutputAVX512_6 is winoOutputGo for tiles of 6x6; tile, pos, row and pixel are in bytes.
 //
 //go:noescape
-func winoOutputAVX512(tiles int, src *float32, tile int, pos int, start *float32, lo float32, dst *float32, row int, pixel int)
+func winoOutputAVX512_6(tiles int, src *float32, tile int, pos int, start *float32, lo float32, dst *float32, row int, pixel int)
+
+// winoOutputAVX512_4 is winoOutputGo for tiles of 4x4; tile, pos, row and pixel are in bytes.
+//
+//go:noescape
+func winoOutputAVX512_4(tiles int, src *float32, tile int, pos int, start *float32, lo float32, dst *float32, row int, pixel int)

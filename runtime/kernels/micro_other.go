@@ -24,12 +24,12 @@ func (m *panels) lanewise() { m.lanewiseGo() }
 
 func (m *panels) few(outs int) { m.fewGo(outs) }
 
-func winoInput(tiles int, src []float32, row int, dst []float32, tile, pos int) {
-	winoInputGo(tiles, src, row, dst, tile, pos)
+func winoInput(tiles int, src []float32, row, step int, dst []float32, tile, pos int) {
+	winoInputGo(tiles, src, row, step, dst, tile, pos)
 }
 
-func winoOutput(tiles int, src []float32, tile, pos int, start []float32, lo float32, dst []float32, row, pixel int) {
-	winoOutputGo(tiles, src, tile, pos, start, lo, dst, row, pixel)
+func winoOutput(size, tiles int, src []float32, tile, pos int, start []float32, lo float32, dst []float32, row, pixel int) {
+	winoOutputGo(size, tiles, src, tile, pos, start, lo, dst, row, pixel)
 }
 
 func row(op Op, dst, a, b []float32, step int) { rowGo(op, dst, a, b, step) }

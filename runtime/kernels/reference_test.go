@@ -12,21 +12,26 @@ func referenceConv(s ConvShape, weights, bias, src []float32, n, h, w int) []flo
 	oh, ow := s.convSize(0, h), s.convSize(1, w)
 	in, out := s.In/s.Groups, s.Out/s.Groups
 	dst := make([]float64, n*s.Out*oh*ow)
-	for i := range dst {
-		x, y, o, b := i%ow, i/ow%oh, i/ow/oh%s.Out, i/ow/oh/s.Out
+	for plane := range n * s.Out {
+		o, b, sums := plane%s.Out, plane/s.Out, dst[plane*oh*ow:][:oh*ow]
 		if bias != nil {
-			dst[i] = float64(bias[o])
+			for i := range sums {
+				sums[i] = float64(bias[o])
+			}
 		}
-		for c := range in {
-			for ky := range s.Kernel[0] {
-				for kx := range s.Kernel[1] {
-					iy := y*s.Stride[0] + ky*s.Dilation[0] - s.Pads[0]
-					ix := x*s.Stride[1] + kx*s.Dilation[1] - s.Pads[1]
-					if iy < 0 || iy >= h || ix < 0 || ix >= w {
-						continue
+		for k := range in * s.taps() {
+			c, ky, kx := k/s.taps(), k/s.Kernel[1]%s.Kernel[0], k%s.Kernel[1]
+			weight := float64(weights[o*in*s.taps()+k])
+			for y := range oh {
+				iy := y*s.Stride[0] + ky*s.Dilation[0] - s.Pads[0]
+				if iy < 0 || iy >= h {
+					continue
+				}
+				row := src[((b*s.In+o/out*in+c)*h+iy)*w:][:w]
+				for x := range ow {
+					if ix := x*s.Stride[1] + kx*s.Dilation[1] - s.Pads[1]; ix >= 0 && ix < w {
+						sums[y*ow+x] += weight * float64(row[ix])
 					}
-					v := src[((b*s.In+o/out*in+c)*h+iy)*w+ix]
-					dst[i] += float64(v) * float64(weights[((o*in+c)*s.Kernel[0]+ky)*s.Kernel[1]+kx])
 				}
 			}
 		}

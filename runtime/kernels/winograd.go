@@ -2,14 +2,14 @@ package kernels
 
 import "context"
 
-// winograd is F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional
-// Neural Networks", 2015): tiles of 6x6 inputs give 4x4 outputs with 36
-// multiplications for each pair of channels instead of 144. A batch of tiles
-// makes each of the 36 positions one matrix multiplication. Transformed tiles
-// are [36][tile][channel], products [36][tile][output].
+// winograd is F(6x6, 3x3) and F(4x4, 5x5): tiles of 8x8 inputs give 36 or 16
+// outputs with 64 multiplications for each pair of channels instead of 324 or 400.
+// A batch of tiles makes each of the 64 positions one matrix multiplication.
+// Transformed tiles are [64][tile][channel], products [64][tile][output].
 type winograd struct {
 	shape   ConvShape
 	options Options
+	size    int // of a tile of outputs
 	chunks  []winoChunk
 	slices  []winoSlice
 	tiles   int // of a batch
@@ -18,7 +18,7 @@ type winograd struct {
 // winoChunk is a range of output blocks.
 type winoChunk struct {
 	first, blocks int
-	weights       [][]float32 // of each slice [36] of packBlocks
+	weights       [][]float32 // of each slice [64] of packBlocks
 	bias          []float32
 }
 
@@ -31,25 +31,21 @@ type winoSlice struct {
 const (
 	// winoDepth is the number of input channels in a slice: their transformed
 	// tiles stay in the second-level cache beside the products.
-	winoDepth = 64
-	winoTiles = 24
-	winoLine  = Lanes // between positions, so that they do not share cache sets
+	winoDepth   = 64
+	winoTiles   = 24
+	maxWinoSize = 6     // of a tile of outputs
+	winoLine    = Lanes // between positions, so that they do not share cache sets
 )
 
 // winogradSuits tells whether the transforms pay for themselves.
 func winogradSuits(s ConvShape, o Options) bool {
-	return !o.Strict && s.Kernel == [2]int{3, 3} && s.Stride == [2]int{1, 1} && s.Dilation == [2]int{1, 1} &&
+	return !o.Strict && (s.Kernel == [2]int{3, 3} || s.Kernel == [2]int{5, 5}) && s.Stride == [2]int{1, 1} && s.Dilation == [2]int{1, 1} &&
 		s.Groups == 1 && s.In >= 8 && s.Out >= 8
 }
 
-// winoG transforms kernels, points 0, 1, -1, 2, -2.
-var winoG = [6][3]float64{
-	{1. / 4, 0, 0}, {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6},
-	{1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1},
-}
-
 func newWinograd(s ConvShape, weights, bias []float32, o Options) *winograd {
-	wg := &winograd{shape: s, options: o, tiles: winoTiles}
+	wg := &winograd{shape: s, options: o, size: winoSide + 1 - s.Kernel[0], tiles: winoTiles}
+	g := winoG(s.Kernel[0])
 	for first := 0; first < s.In; first += winoDepth {
 		depth := min(winoDepth, s.In-first)
 		wg.slices = append(wg.slices, winoSlice{first, depth, channelSpans(nil, 0, depth, func(block int) int { return block * Lanes })})
@@ -57,15 +53,15 @@ func newWinograd(s ConvShape, weights, bias []float32, o Options) *winograd {
 	bias = padTo(bias, Blocks(s.Out)*Lanes)
 	for first, blocks := range chunksOf(Blocks(s.Out)) {
 		c := winoChunk{first: first, blocks: blocks, bias: bias[first*Lanes:][:blocks*Lanes]}
-		u := make([][36]float32, blocks*Lanes*s.In)
+		u := make([][winoPoints]float32, blocks*Lanes*s.In)
 		for k := range u {
 			if out := first*Lanes + k/s.In; out < s.Out {
-				u[k] = winoKernel(weights[(out*s.In+k%s.In)*9:][:9])
+				u[k] = winoKernel(&g, weights[(out*s.In+k%s.In)*s.taps():][:s.taps()])
 			}
 		}
 		for _, sl := range wg.slices {
 			var packed []float32
-			for pos := range 36 {
+			for pos := range winoPoints {
 				packed = append(packed, packBlocks(blocks, sl.depth, func(o, k int) float32 { return u[o*s.In+sl.first+k][pos] })...)
 			}
 			c.weights = append(c.weights, packed)
@@ -101,26 +97,10 @@ func channelSpans(spans []span, lo, hi int, at func(block int) int) []span {
 	return spans
 }
 
-// winoKernel is G*g*G' of a 3x3 kernel, summed in float64.
-func winoKernel(g []float32) (u [36]float32) {
-	var t [6][3]float64
-	for i, r := range winoG {
-		for x := range 3 {
-			t[i][x] = r[0]*float64(g[x]) + r[1]*float64(g[3+x]) + r[2]*float64(g[6+x])
-		}
-	}
-	for i := range 6 {
-		for j, r := range winoG {
-			u[i*6+j] = float32(t[i][0]*r[0] + t[i][1]*r[1] + t[i][2]*r[2])
-		}
-	}
-	return u
-}
-
 func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 	s := wg.shape
-	across := ceilDiv(t.ow, 4)
-	tiles := ceilDiv(t.oh, 4) * across
+	across := ceilDiv(t.ow, wg.size)
+	tiles := ceilDiv(t.oh, wg.size) * across
 	batches := ceilDiv(tiles, wg.tiles)
 	// One chunk of outputs sees its inputs slice by slice; several share the
 	// transformed tiles of all.
@@ -129,14 +109,15 @@ func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 		inTile = Blocks(s.In) * Lanes
 	}
 	outTile := wg.chunks[len(wg.chunks)-1].blocks * Lanes // the last is the biggest
-	inPos, outPos := wg.tiles*inTile+winoLine, wg.tiles*outTile+winoLine
+	inPos, outPos := inTile, outTile
+	inTile, outTile = winoPoints*inTile+winoLine, winoPoints*outTile+winoLine
 	return w.each(ctx, t.n*batches, func(item int, sc *scratch) {
 		image := item / batches
 		first := item % batches * wg.tiles
 		var list [winoTiles]tileRun
-		runs := tileRuns(list[:0], first, min(first+wg.tiles, tiles), across)
-		buf := sc.floats(36 * (inPos + outPos))
-		in, out := buf[:36*inPos], buf[36*inPos:]
+		runs := tileRuns(list[:0], wg.size, first, min(first+wg.tiles, tiles), across)
+		buf := sc.floats(wg.tiles * (inTile + outTile))
+		in, out := buf[:wg.tiles*inTile], buf[wg.tiles*inTile:]
 		transform := func(sl *winoSlice) []float32 {
 			to := in
 			if len(wg.chunks) > 1 {
@@ -145,7 +126,7 @@ func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 			for b := range Blocks(sl.depth) {
 				plane := t.src[(image*Blocks(s.In)+sl.first/Lanes+b)*t.h*t.w*Lanes:][:t.h*t.w*Lanes]
 				for _, r := range runs {
-					winoInputRun(plane, t.h, t.w, r.y-s.Pads[0], r.x-s.Pads[1], r.n, to[r.col*inTile+b*Lanes:], inTile, inPos)
+					winoInputRun(wg.size, plane, t.h, t.w, r.y-s.Pads[0], r.x-s.Pads[1], r.n, to[r.col*inTile+b*Lanes:], inTile, inPos)
 				}
 			}
 			return to
@@ -170,7 +151,7 @@ func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 					m.start = zeros[:]
 				}
 				size := sl.depth * chunk.blocks * Lanes
-				for pos := range 36 {
+				for pos := range winoPoints {
 					m.a, m.b, m.c = tiles[pos*inPos:], chunk.weights[k][pos*size:][:size], out[pos*outPos:]
 					m.multiply()
 				}
@@ -187,23 +168,23 @@ func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 // store transforms the products of one block of outputs for a run of tiles, puts
 // the pixels where they belong and executes the tail.
 func (wg *winograd) store(sc *scratch, t *task, image, block int, r tileRun, src []float32, tile, pos int, bias []float32) {
-	lo, up := wg.options.lowest(), wg.options.Upscale
-	rows, cols := min(4, t.oh-r.y), min(4*r.n, t.ow-r.x)
+	lo, up, size := wg.options.lowest(), wg.options.Upscale, wg.size
+	rows, cols := min(size, t.oh-r.y), min(size*r.n, t.ow-r.x)
 	number := image*Blocks(wg.shape.Out) + block
 	if up == 1 {
 		at := ((number*t.oh+r.y)*t.ow + r.x) * Lanes
 		dst := t.dst[at:]
 		whole := 0
-		if rows == 4 {
-			if whole = cols / 4; whole > 0 {
-				winoOutput(whole, src, tile, pos, bias, lo, dst, t.ow*Lanes, Lanes)
+		if rows == size {
+			if whole = cols / size; whole > 0 {
+				winoOutput(size, whole, src, tile, pos, bias, lo, dst, t.ow*Lanes, Lanes)
 			}
 		}
 		for k := whole; k < r.n; k++ { // tiles that are not all inside
-			var window [16 * Lanes]float32
-			winoOutput(1, src[k*tile:], tile, pos, bias, lo, window[:], 4*Lanes, Lanes)
+			var window [maxWinoSize * maxWinoSize * Lanes]float32
+			winoOutput(size, 1, src[k*tile:], tile, pos, bias, lo, window[:], size*Lanes, Lanes)
 			for y := range rows {
-				copy(dst[(y*t.ow+4*k)*Lanes:][:min(4, cols-4*k)*Lanes], window[y*4*Lanes:])
+				copy(dst[(y*t.ow+size*k)*Lanes:][:min(size, cols-size*k)*Lanes], window[y*size*Lanes:])
 			}
 		}
 		if t.tail != nil {
@@ -218,13 +199,13 @@ func (wg *winograd) store(sc *scratch, t *task, image, block int, r tileRun, src
 	phase, plane := block/inner, image*inner+block%inner
 	at := ((plane*t.oh+r.y)*up + phase/up) * t.ow * up
 	dst := t.dst[(at+r.x*up+phase%up)*Lanes:]
-	if t.tail == nil && rows == 4 && cols == 4*r.n {
-		winoOutput(r.n, src, tile, pos, bias, lo, dst, up*t.ow*up*Lanes, up*Lanes)
+	if t.tail == nil && rows == size && cols == size*r.n {
+		winoOutput(size, r.n, src, tile, pos, bias, lo, dst, up*t.ow*up*Lanes, up*Lanes)
 		return
 	}
-	window := sc.more(16 * winoTiles * Lanes)
-	width := 4 * r.n * Lanes
-	winoOutput(r.n, src, tile, pos, bias, lo, window, width, Lanes)
+	window := sc.more(size * size * winoTiles * Lanes)
+	width := size * r.n * Lanes
+	winoOutput(size, r.n, src, tile, pos, bias, lo, window, width, Lanes)
 	for y := range rows {
 		line := window[y*width:][:cols*Lanes]
 		if t.tail != nil {
@@ -242,34 +223,35 @@ func (wg *winograd) store(sc *scratch, t *task, image, block int, r tileRun, src
 type tileRun struct{ col, y, x, n int }
 
 // tileRuns appends the runs of the tiles [first, last) of an image with so many
-// tiles across.
-func tileRuns(runs []tileRun, first, last, across int) []tileRun {
+// tiles of that size across.
+func tileRuns(runs []tileRun, size, first, last, across int) []tileRun {
 	for t := first; t < last; {
 		n := min(across-t%across, last-t)
-		runs = append(runs, tileRun{t - first, t / across * 4, t % across * 4, n})
+		runs = append(runs, tileRun{t - first, t / across * size, t % across * size, n})
 		t += n
 	}
 	return runs
 }
 
-// winoInputRun transforms n tiles of one block from (y, x) on; outside of the
-// plane is zero.
-func winoInputRun(plane []float32, h, w, y, x, n int, dst []float32, tile, pos int) {
+// winoInputRun transforms n tiles of one block, whose outputs are of that size, from
+// (y, x) on; outside of the plane is zero.
+func winoInputRun(size int, plane []float32, h, w, y, x, n int, dst []float32, tile, pos int) {
+	const side = winoSide
 	for k := 0; k < n; {
-		left := x + 4*k
-		if y >= 0 && y+6 <= h && left >= 0 && left+6 <= w {
-			whole := min(n-k, (w-2-left)/4)
-			winoInput(whole, plane[(y*w+left)*Lanes:], w*Lanes, dst[k*tile:], tile, pos)
+		left := x + size*k
+		if y >= 0 && y+side <= h && left >= 0 && left+side <= w {
+			whole := min(n-k, (w-side-left)/size+1)
+			winoInput(whole, plane[(y*w+left)*Lanes:], w*Lanes, size*Lanes, dst[k*tile:], tile, pos)
 			k += whole
 			continue
 		}
-		var window [36 * Lanes]float32
-		if from, to := max(0, -left), min(6, w-left); from < to {
-			for r := max(0, -y); r < min(6, h-y); r++ {
-				copy(window[(r*6+from)*Lanes:][:(to-from)*Lanes], plane[((y+r)*w+left+from)*Lanes:])
+		var window [winoPoints * Lanes]float32
+		if from, to := max(0, -left), min(side, w-left); from < to {
+			for r := max(0, -y); r < min(side, h-y); r++ {
+				copy(window[(r*side+from)*Lanes:][:(to-from)*Lanes], plane[((y+r)*w+left+from)*Lanes:])
 			}
 		}
-		winoInput(1, window[:], 6*Lanes, dst[k*tile:], tile, pos)
+		winoInput(1, window[:], side*Lanes, 0, dst[k*tile:], tile, pos)
 		k++
 	}
 }

@@ -31,7 +31,8 @@ func main() {
 			few(m, outs)
 		}
 		winoInput(m)
-		winoOutput(m)
+		winoOutput(m, 6)
+		winoOutput(m, 4)
 	}
 	Generate()
 }

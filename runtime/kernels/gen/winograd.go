@@ -1,154 +1,121 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// six addresses, stride apart: base and a second register at 3*stride.
-func six(base, stride reg.GPVirtual, disp int) [6]Mem {
-	far := GP64()
-	LEAQ(Mem{Base: base, Index: stride, Scale: 2}, far)
-	ADDQ(stride, far)
-	return [6]Mem{
-		{Base: base, Disp: disp}, {Base: base, Index: stride, Scale: 1, Disp: disp}, {Base: base, Index: stride, Scale: 2, Disp: disp},
-		{Base: far, Disp: disp}, {Base: far, Index: stride, Scale: 1, Disp: disp}, {Base: far, Index: stride, Scale: 2, Disp: disp},
-	}
+// Tiles of 8x8 are transformed column by column into local memory, then row by row.
+
+// eight is the addresses of rows, stride apart, from base on.
+type eight struct{ base, far, stride, three reg.GPVirtual }
+
+func newEight(base, stride, three reg.GPVirtual) eight {
+	e := eight{base, GP64(), stride, three}
+	LEAQ(Mem{Base: base, Index: three, Scale: 1}, e.far)
+	return e
 }
 
-// inputRows computes the wanted results of winoB from vectors 0 to 5 of d into
-// registers of free; 4, 5 and 2 are in k.
-func inputRows(d, free []reg.VecPhysical, k [3]reg.VecPhysical, wanted [6]bool) (t [6]reg.VecPhysical) {
-	next := func() reg.VecPhysical {
-		r := free[0]
-		free = free[1:]
-		return r
+func (e eight) at(row, disp int) Mem {
+	m := Mem{Base: e.base, Disp: disp}
+	switch row {
+	case 1, 2, 4:
+		m.Index, m.Scale = e.stride, uint8(row)
+	case 3, 6:
+		m.Index, m.Scale = e.three, uint8(row/3)
+	case 5, 7:
+		m.Base, m.Index, m.Scale = e.far, e.stride, uint8(row-3)
 	}
-	k4, k5, k2 := k[0], k[1], k[2]
-	temp := free[len(free)-1]
-	if wanted[0] { // 4*d0 - 5*d2 + d4
-		t[0] = next()
-		VMOVAPS(d[4], t[0])
-		VFNMADD231PS(d[2], k5, t[0])
-		VFMADD231PS(d[0], k4, t[0])
-	}
-	if wanted[1] { // (d4 - 4*d2) ± (d3 - 4*d1)
-		t[1], t[2] = next(), next()
-		b := temp
-		VMOVAPS(d[4], t[2])
-		VFNMADD231PS(d[2], k4, t[2])
-		VMOVAPS(d[3], b)
-		VFNMADD231PS(d[1], k4, b)
-		VADDPS(b, t[2], t[1])
-		VSUBPS(b, t[2], t[2])
-	}
-	if wanted[3] { // (d4 - d2) ± 2*(d3 - d1)
-		t[3], t[4] = next(), next()
-		e := temp
-		VSUBPS(d[2], d[4], t[3])
-		VSUBPS(d[1], d[3], e)
-		VMOVAPS(t[3], t[4])
-		VFMADD231PS(e, k2, t[3])
-		VFNMADD231PS(e, k2, t[4])
-	}
-	if wanted[5] { // 4*d1 - 5*d3 + d5
-		t[5] = next()
-		VMOVAPS(d[5], t[5])
-		VFNMADD231PS(d[3], k5, t[5])
-		VFMADD231PS(d[1], k4, t[5])
-	}
-	return t
+	return m
 }
 
-var all = [6]bool{true, true, true, true, true, true}
+// factors are constants by value, in registers where there are enough of them.
+func factors(m isa, values ...float32) func(v float32) Op {
+	in := map[float32]Op{}
+	for i, v := range values {
+		c := constant(fmt.Sprintf("wino%d_%d", int(v), int(v*64)%64), v)
+		if in[v] = c; m.bytes == 64 {
+			r := m.v[len(m.v)-1-i]
+			VBROADCASTSS(c, r)
+			in[v] = r
+		}
+	}
+	return func(v float32) Op { return in[v] }
+}
+
+// local is n aligned vectors.
+func local(m isa, n int) func(i int) Mem {
+	base := GP64()
+	LEAQ(AllocLocal(n*m.bytes+m.bytes).Offset(m.bytes-1), base)
+	ANDQ(I32(int32(-m.bytes)), base)
+	return func(i int) Mem { return Mem{Base: base, Disp: i * m.bytes} }
+}
 
 // winoInput transforms tiles beside each other, 16 channels at a time.
 func winoInput(m isa) {
-	frame := 0
-	if m.bytes == 32 {
-		frame = 36 * m.bytes
-	}
-	TEXT("winoInput"+m.name, 0, "func(tiles int, src *float32, row int, dst *float32, tile int, pos int)")
+	TEXT("winoInput"+m.name, 0, "func(tiles int, src *float32, row int, step int, dst *float32, tile int, pos int)")
 	Pragma("noescape")
-	Doc("winoInput" + m.name + " is winoInputGo; row, tile and pos are in bytes.")
-	tiles, src, row, dst, tile, pos := param("tiles"), param("src"), param("row"), param("dst"), param("tile"), param("pos")
-	last := len(m.v)
-	k := [3]reg.VecPhysical{m.v[last-3], m.v[last-2], m.v[last-1]}
-	for i, v := range []float32{4, 5, 2} {
-		VBROADCASTSS(constant([]string{"four", "five", "two"}[i], v), k[i])
-	}
-	var mid Mem
-	if frame > 0 {
-		mid = AllocLocal(frame)
+	Doc("winoInput" + m.name + " is winoInputGo; row, step, tile and pos are in bytes.")
+	tiles, src, row, step := param("tiles"), param("src"), param("row"), param("step")
+	dst, tile, pos := param("dst"), param("tile"), param("pos")
+	row3, pos3 := times3(row), times3(pos)
+	k := factors(m, 21./4, 17./4, 1./4, 5./4, 1./2, 5./2, 2, 4, 5)
+	mid := local(m, 64)
+	d, p, q, r := m.v[:8], m.v[8], m.v[9], m.v[10]
+	// transform is winoB of d.
+	transform := func(emit func(i int, v reg.VecPhysical)) {
+		for i := range 2 {
+			VSUBPS(d[i], d[6+i], p)
+			VSUBPS(d[4+i], d[2+i], q)
+			VFMADD231PS(k(21./4), q, p)
+			emit(7*i, p)
+		}
+		both := func(i int) {
+			VADDPS(q, p, r)
+			VSUBPS(q, p, q)
+			emit(i, r)
+			emit(i+1, q)
+		}
+		VADDPS(d[2], d[6], p)
+		VFNMADD231PS(k(17./4), d[4], p)
+		VADDPS(d[1], d[5], q)
+		VFNMADD231PS(k(17./4), d[3], q)
+		both(1)
+		for i, f := range [][5]float32{{1. / 4, 5. / 4, 1. / 2, 5. / 2, 2}, {4, 5, 2, 5. / 2, 1. / 2}} {
+			VMOVAPS(d[6], p)
+			VFMADD231PS(k(f[0]), d[2], p)
+			VFNMADD231PS(k(f[1]), d[4], p)
+			VMULPS(k(f[2]), d[1], q)
+			VFNMADD231PS(k(f[3]), d[3], q)
+			VFMADD231PS(k(f[4]), d[5], q)
+			both(3 + 2*i)
+		}
 	}
 	Label("tile")
-	if frame > 0 {
-		for half := range 2 {
-			disp := half * m.bytes
-			for x := range 6 {
-				for y, at := range six(src, row, 64*x+disp) {
-					VMOVUPS(at, m.v[y])
-				}
-				for i, t := range inputRows(m.v, m.v[6:13], k, all) {
-					VMOVUPS(t, mid.Offset((i*6+x)*m.bytes))
-				}
-			}
-			to := GP64()
-			MOVQ(dst, to)
-			for i := range 6 {
-				for x := range 6 {
-					VMOVUPS(mid.Offset((i*6+x)*m.bytes), m.v[x])
-				}
-				at := six(to, pos, disp)
-				for j, t := range inputRows(m.v, m.v[6:13], k, all) {
-					VMOVUPS(t, at[j])
-				}
-				if i < 5 {
-					LEAQ(Mem{Base: to, Index: pos, Scale: 4}, to)
-					LEAQ(Mem{Base: to, Index: pos, Scale: 2}, to)
-				}
-			}
-		}
-	} else {
-		// Three rows of results at a time leave everything in registers.
-		to := GP64()
+	for disp := 0; disp < 64; disp += m.bytes {
+		from, to := newEight(src, row, row3), GP64()
 		MOVQ(dst, to)
-		for half := range 2 {
-			first := 3 * half
-			wanted := [6]bool{true, true, true, false, false, false}
-			if half == 1 {
-				wanted = [6]bool{false, false, false, true, true, true}
+		for x := range 8 {
+			for y := range 8 {
+				VMOVUPS(from.at(y, 64*x+disp), d[y])
 			}
-			var held [3][]reg.VecPhysical
-			for i := range held {
-				held[i] = make([]reg.VecPhysical, 6)
+			transform(func(y int, v reg.VecPhysical) { VMOVUPS(v, mid(8*y+x)) })
+		}
+		for y := range 8 {
+			for x := range 8 {
+				VMOVUPS(mid(8*y+x), d[x])
 			}
-			loaded := m.v[18:24]
-			for x := range 6 {
-				for y, at := range six(src, row, 64*x) {
-					if half == 0 && y < 5 || half == 1 && y > 0 {
-						VMOVUPS(at, loaded[y])
-					}
-				}
-				t := inputRows(loaded, []reg.VecPhysical{m.v[3*x], m.v[3*x+1], m.v[3*x+2], m.v[24]}, k, wanted)
-				for i, r := range t[first : first+3] {
-					held[i][x] = r
-				}
-			}
-			for i := range 3 {
-				at := six(to, pos, 0)
-				for j, t := range inputRows(held[i], m.v[18:29], k, all) {
-					VMOVUPS(t, at[j])
-				}
-				if half == 0 || i < 2 {
-					LEAQ(Mem{Base: to, Index: pos, Scale: 4}, to)
-					LEAQ(Mem{Base: to, Index: pos, Scale: 2}, to)
-				}
+			out := newEight(to, pos, pos3)
+			transform(func(x int, v reg.VecPhysical) { VMOVUPS(v, out.at(x, disp)) })
+			if y < 7 {
+				LEAQ(Mem{Base: to, Index: pos, Scale: 8}, to)
 			}
 		}
 	}
-	ADDQ(U32(4*64), src)
+	ADDQ(step, src)
 	ADDQ(tile, dst)
 	DECQ(tiles)
 	JNZ(LabelRef("tile"))
@@ -156,117 +123,83 @@ func winoInput(m isa) {
 	RET()
 }
 
-// outputRows is winoA of vectors d, using them up; two more registers, and 2, 4
-// and 8 in k.
-func outputRows(d []reg.VecPhysical, free [2]reg.VecPhysical, k [3]reg.VecPhysical) [4]reg.VecPhysical {
-	k2, k4, k8 := k[0], k[1], k[2]
-	s, p := free[0], free[1]
-	VADDPS(d[1], d[2], s)
-	VSUBPS(d[2], d[1], d[1]) // difference
-	VADDPS(d[3], d[4], p)
-	VSUBPS(d[4], d[3], d[3]) // difference
-	VADDPS(s, d[0], d[0])
-	VADDPS(p, d[0], d[0])
-	VADDPS(d[1], d[5], d[5])
-	VFMADD231PS(d[3], k8, d[5])
-	VFMADD231PS(d[3], k2, d[1])
-	VFMADD231PS(p, k4, s)
-	return [4]reg.VecPhysical{d[0], d[1], s, d[5]}
-}
-
-// winoOutput transforms back, adds the bias and stores 16 pixels.
-func winoOutput(m isa) {
-	TEXT("winoOutput"+m.name, 0, "func(tiles int, src *float32, tile int, pos int, start *float32, lo float32, dst *float32, row int, pixel int)")
+// winoOutput transforms back, adds the bias and stores the pixels of tiles of
+// size x size.
+func winoOutput(m isa, size int) {
+	name := fmt.Sprintf("winoOutput%s_%d", m.name, size)
+	TEXT(name, 0, "func(tiles int, src *float32, tile int, pos int, start *float32, lo float32, dst *float32, row int, pixel int)")
 	Pragma("noescape")
-	Doc("winoOutput" + m.name + " is winoOutputGo; tile, pos, row and pixel are in bytes.")
-	tiles, src, pos, start := param("tiles"), param("src"), param("pos"), param("start")
+	Doc(fmt.Sprintf("%s is winoOutputGo for tiles of %[2]dx%[2]d; tile, pos, row and pixel are in bytes.", name, size))
+	tiles, src, tile, pos, start := param("tiles"), param("src"), param("tile"), param("pos"), param("start")
 	dst, row, pixel := param("dst"), param("row"), param("pixel")
-	sixth, three := GP64(), times3(pixel) // six positions
-	LEAQ(Mem{Base: pos, Index: pos, Scale: 2}, sixth)
-	ADDQ(sixth, sixth)
-	last := len(m.v)
-	k := [3]reg.VecPhysical{m.v[last-3], m.v[last-2], m.v[last-1]}
-	for i, v := range []float32{2, 4, 8} {
-		VBROADCASTSS(constant([]string{"two", "four", "eight"}[i], v), k[i])
-	}
-	var mid Mem
-	if m.bytes == 32 {
-		mid = AllocLocal(24 * m.bytes)
-	}
-	finish := func(t [4]reg.VecPhysical, bias, low reg.VecPhysical, to reg.GPVirtual, disp int) {
-		for x, v := range t {
-			VADDPS(bias, v, v)
-			VMAXPS(v, low, v)
-			at := Mem{Base: to, Disp: disp}
-			switch x {
-			case 1, 2:
-				at.Index, at.Scale = pixel, uint8(x)
-			case 3:
-				at.Index, at.Scale = three, 1
+	line, pixel3 := GP64(), times3(pixel)
+	MOVQ(pos, line)
+	SHLQ(Imm(3), line)
+	line3 := times3(line)
+	k := factors(m, 2, 1./2, 4, 1./4, 8, 1./8, 16, 1./16, 32, 1./32)
+	mid := local(m, 8*size)
+	d, sums, y, low := m.v[:8], m.v[8:11], m.v[11], m.v[12]
+	VBROADCASTSS(paramAt("lo"), low)
+	// transform is winoA of d.
+	transform := func(emit func(i int, v reg.VecPhysical)) {
+		for i, s := range sums {
+			VADDPS(d[2*i+1], d[2*i+2], s)
+			VSUBPS(d[2*i+2], d[2*i+1], d[2*i+1]) // difference
+		}
+		VADDPS(sums[0], d[0], d[0])
+		VADDPS(sums[1], sums[2], y)
+		VADDPS(d[0], y, y)
+		emit(0, y)
+		for i := 1; i < size; i++ {
+			a, b, c := d[1], d[3], d[5]
+			if i%2 == 0 {
+				a, b, c = sums[0], sums[1], sums[2]
 			}
-			VMOVUPS(v, at)
+			if i < size-1 {
+				VMOVAPS(a, y)
+			} else {
+				VADDPS(a, d[7], y)
+			}
+			VFMADD231PS(k(float32(int(1)<<i)), b, y)
+			VFMADD231PS(k(1/float32(int(1)<<i)), c, y)
+			emit(i, y)
 		}
 	}
 	Label("tile")
 	for disp := 0; disp < 64; disp += m.bytes {
 		from, to := GP64(), GP64()
 		MOVQ(src, from)
-		var held [6][4]reg.VecPhysical
-		free := m.v[:last-3]
-		for j := range 6 {
-			if m.bytes == 32 {
-				free = m.v
+		for x := range 8 {
+			rows := newEight(from, line, line3)
+			for i := range 8 {
+				VMOVUPS(rows.at(i, disp), d[i])
 			}
-			d := free[:6]
-			for i, at := range six(from, sixth, disp) {
-				VMOVUPS(at, d[i])
-			}
-			// Six registers are loaded and four kept; the others are free again.
-			t := outputRows(d, [2]reg.VecPhysical{free[6], free[7]}, k)
-			if m.bytes == 32 {
-				for y, v := range t {
-					VMOVUPS(v, mid.Offset((y*6+j)*m.bytes))
-				}
-			} else {
-				held[j] = t
-				var rest []reg.VecPhysical
-				for _, r := range free {
-					if r != t[0] && r != t[1] && r != t[2] && r != t[3] {
-						rest = append(rest, r)
-					}
-				}
-				free = rest
-			}
-			if j < 5 {
+			transform(func(i int, v reg.VecPhysical) { VMOVUPS(v, mid(8*i+x)) })
+			if x < 7 {
 				ADDQ(pos, from)
 			}
 		}
 		MOVQ(dst, to)
-		for y := range 4 {
-			var d []reg.VecPhysical
-			if m.bytes == 32 {
-				free, d = m.v[6:], m.v[:6]
-				for j := range 6 {
-					VMOVUPS(mid.Offset((y*6+j)*m.bytes), d[j])
-				}
-			} else {
-				for j := range 6 {
-					d = append(d, held[j][y])
-				}
+		for i := range size {
+			for x := range 8 {
+				VMOVUPS(mid(8*i+x), d[x])
 			}
-			t := outputRows(d, [2]reg.VecPhysical{free[0], free[1]}, k)
-			// Registers of d that hold no result take the bias and the bound.
-			VMOVUPS(Mem{Base: start, Disp: disp}, d[3])
-			VBROADCASTSS(paramAt("lo"), d[4])
-			finish(t, d[3], d[4], to, disp)
-			if y < 3 {
+			out := newEight(to, pixel, pixel3)
+			transform(func(x int, v reg.VecPhysical) {
+				VADDPS(Mem{Base: start, Disp: disp}, v, v)
+				VMAXPS(v, low, v) // keeps a NaN
+				VMOVUPS(v, out.at(x, disp))
+			})
+			if i < size-1 {
 				ADDQ(row, to)
 			}
 		}
 	}
-	tile := param("tile")
 	ADDQ(tile, src)
 	LEAQ(Mem{Base: dst, Index: pixel, Scale: 4}, dst)
+	if size == 6 {
+		LEAQ(Mem{Base: dst, Index: pixel, Scale: 2}, dst)
+	}
 	DECQ(tiles)
 	JNZ(LabelRef("tile"))
 	VZEROUPPER()
