@@ -18,6 +18,7 @@ func BenchmarkConv(b *testing.B) {
 		{"64-64_3x3", square(64, 64, 1, 3, 1, 1, 1), Options{}},
 		{"64-64_3x3_strict", square(64, 64, 1, 3, 1, 1, 1), Options{Strict: true}},
 		{"64-256_3x3", square(64, 256, 1, 3, 1, 1, 1), Options{}},
+		{"192-64_3x3", square(192, 64, 1, 3, 1, 1, 1), Options{}},
 		{"32-32_3x3", square(32, 32, 1, 3, 1, 1, 1), Options{}},
 		{"256-64_1x1", square(256, 64, 1, 1, 1, 1, 0), Options{}},
 		{"64-64_5x5", square(64, 64, 1, 5, 1, 1, 2), Options{}},

@@ -102,7 +102,7 @@ func codesWinoA(m [6]int32) [4]int32 {
 	return [4]int32{m[0] + 4*a + c, 2*b + d, a + c, b + 2*(d+m[5])}
 }
 
-// codesWinoG transforms three weights without fractions: winoG's rows times 24, 6, 6,
+// codesWinoG transforms three weights without fractions: the rows of F(4,3)'s G times 24, 6, 6,
 // 24, 24 and 3.
 func codesWinoG(g [3]int) [6]int {
 	return [6]int{6 * g[0], -g[0] - g[1] - g[2], -g[0] + g[1] - g[2], g[0] + 2*g[1] + 4*g[2], g[0] - 2*g[1] + 4*g[2], 3 * g[2]}

@@ -145,6 +145,8 @@ func panel(m isa, n, blocks int) {
 	ADDQ(Mem{Base: args, Disp: argAt}, base)
 	a := newRows(n, stride)
 	three := times3(stride)
+	ahead, next := GP64(), GP64()
+	IMUL3Q(Imm(uint64(n)), stride, ahead)
 
 	Label("panel")
 	start := loadArg(args, argStart)
@@ -174,6 +176,12 @@ func panel(m isa, n, blocks int) {
 	a.set(Mem{Base: base, Index: lanes, Scale: 1}, three)
 	MOVQ(Mem{Base: spans, Disp: 8}, lanes)
 	ADDQ(Imm(16), spans)
+	for _, base := range a.base { // the same of the next panel
+		LEAQ(Mem{Base: base, Index: ahead, Scale: 1}, next)
+		for row := range 3 {
+			PREFETCHT0(rows{stride, []reg.GPVirtual{next}}.at(row, 0))
+		}
+	}
 	step := func(u int) {
 		for v := range vecs {
 			VMOVUPS(Mem{Base: b, Disp: (u*vecs + v) * m.bytes}, weight[v])
@@ -217,9 +225,7 @@ func panel(m isa, n, blocks int) {
 			VMOVUPS(acc(row, v), block(at, v))
 		}
 	})
-	for range n {
-		ADDQ(stride, base)
-	}
+	ADDQ(ahead, base)
 	nextPanel(args, n, "panel")
 }
 
