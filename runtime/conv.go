@@ -103,24 +103,24 @@ func (w window) share(pads []int, i, total int) {
 	}
 }
 
-// sizes returns the spatial dimensions of the output of a convolution or pool.
-func (w window) sizes(in, pads []int) ([]int, error) {
+// sizes appends the spatial dimensions of the output of a convolution or pool.
+func (w window) sizes(shape, in, pads []int) ([]int, error) {
 	rank := len(in)
-	out := make([]int, rank)
 	for i, d := range in {
 		free := d + pads[i] + pads[rank+i] - w.extent(i)
 		if free < 0 {
 			return nil, fmt.Errorf("a window of %d does not fit into %d with pads %d and %d", w.extent(i), d, pads[i], pads[rank+i])
 		}
-		out[i] = free/w.stride[i] + 1
+		n := free/w.stride[i] + 1
 		if w.ceil {
-			out[i] = (free+w.stride[i]-1)/w.stride[i] + 1
-			if (out[i]-1)*w.stride[i] >= d+pads[i] { // a window may not start in the end padding
-				out[i]--
+			n = (free+w.stride[i]-1)/w.stride[i] + 1
+			if (n-1)*w.stride[i] >= d+pads[i] { // a window may not start in the end padding
+				n--
 			}
 		}
+		shape = append(shape, n)
 	}
-	return out, nil
+	return shape, nil
 }
 
 // convolver is a packed convolution of either direction.
@@ -140,11 +140,7 @@ func (c *call) convolve(k convolver, shape []int, tail *tail, operands int) erro
 			return err
 		}
 	}
-	create := c.newBlocked
-	if k.PlanarOutput() {
-		create = func(i int, shape []int) (*Tensor, error) { return c.new(i, onnx.Float, shape) }
-	}
-	out, err := create(0, shape)
+	out, err := c.newIn(0, onnx.Float, shape, !k.PlanarOutput())
 	if err != nil || out.Len() == 0 {
 		return err
 	}
@@ -238,12 +234,11 @@ func floatConv(s *site) (kernel, error) {
 		if k == nil {
 			pads = full.padsFor(in.Shape[2:])
 		}
-		sizes, err := full.sizes(in.Shape[2:], pads)
+		shape, err := full.sizes(append(make([]int, 0, 4), in.Shape[0], wShape[0]), in.Shape[2:], pads)
 		if err != nil {
 			return err
 		}
-		shape := append([]int{in.Shape[0], wShape[0]}, sizes...)
-		if len(sizes) > 2 || product(wShape) == 0 {
+		if len(shape) > 4 || product(wShape) == 0 {
 			return c.convPlain(shape, w, bias, full, pads, groups)
 		}
 		if k == nil {
@@ -252,7 +247,7 @@ func floatConv(s *site) (kernel, error) {
 			}
 		}
 		if r := moved.block; r > 0 {
-			shape = []int{shape[0], shape[1] / (r * r), shape[2] * r, shape[3] * r}
+			shape[1], shape[2], shape[3] = shape[1]/(r*r), shape[2]*r, shape[3]*r
 		}
 		return c.convolve(k, shape, tail, base)
 	}, nil

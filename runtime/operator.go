@@ -154,6 +154,8 @@ type call struct {
 	places  []*place // of the outputs, nil where they have none
 	rooms   []*Tensor
 	twins   []*Tensor // inputs in another layout, for this call only
+
+	bound kernels.ChainRun // what tail.bind fills in
 }
 
 // input returns input i, or nil.

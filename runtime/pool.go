@@ -62,7 +62,7 @@ func (w window) pooling(in *Tensor) (*pooling, error) {
 	}
 	p := &pooling{win: w, inDims: in.Shape[2:]}
 	p.pads = w.padsFor(p.inDims)
-	if p.sizes, err = w.sizes(p.inDims, p.pads); err != nil {
+	if p.sizes, err = w.sizes(nil, p.inDims, p.pads); err != nil {
 		return nil, err
 	}
 	return p, nil

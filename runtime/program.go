@@ -269,7 +269,7 @@ func (r *run) show(list []watched, values []*Tensor) error {
 func (r *run) step(st *step, f *frame, c *call) (err error) {
 	values, rooms := f.values, f.rooms
 	defer func() {
-		clear(c.in) // the caller may want its memory back
+		c.letGo()
 		if p := recover(); p != nil {
 			err = fmt.Errorf("node %s: %w", st.name, asError(p))
 		}
@@ -278,7 +278,7 @@ func (r *run) step(st *step, f *frame, c *call) (err error) {
 		return err
 	}
 	*c = call{ctx: r.ctx, workers: r.workers, arena: r.arena, run: r, dies: st.dies, wanted: st.wanted, places: st.places, rooms: rooms,
-		in: c.in, out: c.out[:0], twins: c.twins[:0]}
+		in: c.in, out: c.out[:0], twins: c.twins[:0], bound: c.bound}
 	for i, src := range st.in {
 		c.in[i] = src.in(values)
 	}
@@ -317,6 +317,15 @@ func (r *run) step(st *step, f *frame, c *call) (err error) {
 		values[slot] = nil
 	}
 	return nil
+}
+
+// letGo forgets the memory of a call: the caller of Run may want that back, and the
+// arena, whose calls are used again.
+func (c *call) letGo() {
+	clear(c.in)
+	clear(c.bound.Tensors)
+	clear(c.bound.Codes)
+	clear(c.bound.Values)
 }
 
 // execute calls a kernel; one that does not know layouts gets planar inputs, one

@@ -450,7 +450,7 @@ func (c *call) integerConv(win window, groups int, x, w, zeroX, zeroW *Tensor) (
 		return nil, err
 	}
 	pads := full.padsFor(x.Shape[2:])
-	sizes, err := full.sizes(x.Shape[2:], pads)
+	sizes, err := full.sizes(nil, x.Shape[2:], pads)
 	if err != nil {
 		return nil, err
 	}

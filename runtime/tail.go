@@ -41,7 +41,8 @@ func (t *tail) bind(c *call, base int, out *Tensor) (*kernels.ChainRun, error) {
 	}
 	result, _ := out.Data.([]float32)
 	codes, _ := out.Data.([]uint8)
-	r := &kernels.ChainRun{Chain: t.chain, Tensors: [][]float32{result}, Codes: [][]uint8{codes}}
+	r := &c.bound
+	r.Chain, r.Tensors, r.Codes, r.Values = t.chain, append(r.Tensors[:0], result), append(r.Codes[:0], codes), r.Values[:0]
 	for i := range t.operands {
 		if i < t.tensors+t.codes {
 			o, err := c.need(base + i)
@@ -95,7 +96,7 @@ func (c *call) lanes(values []float32, out *Tensor, s shuffle) ([]float32, error
 	if out.blocked && n > 1 {
 		size = kernels.BlockedLen(images, before, 1)
 	}
-	t, err := c.scratch(onnx.Float, size)
+	t, err := c.arena.tensor(onnx.Float, []int{size})
 	if err != nil {
 		return nil, err
 	}

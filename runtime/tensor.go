@@ -372,10 +372,10 @@ func elements(shape []int) (int, error) {
 	n := 1
 	for _, d := range shape {
 		if d < 0 {
-			return 0, fmt.Errorf("negative dimension in shape %v", shape)
+			return 0, fmt.Errorf("negative dimension in shape %v", slices.Clone(shape)) // a copy: callers' shapes stay on their stack
 		}
 		if d > 0 && n > math.MaxInt/16/d {
-			return 0, fmt.Errorf("shape %v is too large", shape)
+			return 0, fmt.Errorf("shape %v is too large", slices.Clone(shape))
 		}
 		n *= d
 	}
