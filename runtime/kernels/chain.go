@@ -61,19 +61,23 @@ func (r *ChainRun) Run(ctx context.Context, w *Workers, planes, size int) error 
 	if planes == 0 || size == 0 {
 		return ctx.Err()
 	}
-	if size <= chainGrain { // whole planes
-		some := max(1, chainGrain/size)
-		return w.each(ctx, ceilDiv(planes, some), func(item int, sc *scratch) {
-			for p := item * some; p < min(planes, (item+1)*some); p++ {
-				r.apply(sc, p, p*size, size)
-			}
-		})
+	some, pieces := max(1, chainGrain/size), ceilDiv(size, chainGrain)
+	return chainJobs.run(ctx, w, ceilDiv(planes, some)*pieces, chainJob{r, planes, size, some, pieces})
+}
+
+// chainJob is a run over whole planes, some for each item, or over pieces of planes.
+type chainJob struct {
+	*ChainRun
+	planes, size, some, pieces int
+}
+
+var chainJobs = jobs[chainJob]{item: (*chainJob).item}
+
+func (j *chainJob) item(i int, sc *scratch) {
+	at := i % j.pieces * chainGrain
+	for p := i / j.pieces * j.some; p < min(j.planes, (i/j.pieces+1)*j.some); p++ {
+		j.apply(sc, p, p*j.size+at, min(chainGrain, j.size-at))
 	}
-	pieces := ceilDiv(size, chainGrain)
-	return w.each(ctx, planes*pieces, func(item int, sc *scratch) {
-		p, at := item/pieces, item%pieces*chainGrain
-		r.apply(sc, p, p*size+at, min(chainGrain, size-at))
-	})
 }
 
 // encodes reports whether the result is codes, Codes[0].

@@ -113,7 +113,7 @@ func (c *CodesConv) pack(o, i int, taps []int16) {
 // those of dst, with Upscale it has no others. When its last step is Encode, its
 // Codes[0] takes the place of dst.
 func (c *CodesConv) Run(ctx context.Context, w *Workers, dst []float32, src []uint8, n, h, wd int, tail *ChainRun) error {
-	t := codesTask{c, dst, src, n, h, wd, tail}
+	t := codesTask{CodesConv: c, dst: dst, src: src, n: n, h: h, wd: wd, tail: tail}
 	length := len(dst)
 	if tail.encodes() {
 		length = len(tail.Codes[0])
@@ -124,10 +124,16 @@ func (c *CodesConv) Run(ctx context.Context, w *Workers, dst []float32, src []ui
 	if n == 0 || h == 0 || wd == 0 {
 		return ctx.Err()
 	}
-	if c.points == 1 {
-		return t.pointwise(ctx, w)
+	switch {
+	case c.points > 1:
+		t.parts = newRegions(ceilDiv(h, 4), ceilDiv(wd, 4), intTiles)
+		return codesWinograd.run(ctx, w, n*t.parts.count(), t)
+	case c.upscale > 1: // a row is stored apart from the next
+		t.row = ceilDiv(wd, intPixels)
+		return codesPointwise.run(ctx, w, n*h*t.row, t)
 	}
-	return t.winograd(ctx, w)
+	t.h, t.wd, t.row = 1, h*wd, ceilDiv(h*wd, intPixels)
+	return codesPointwise.run(ctx, w, n*t.row, t)
 }
 
 type codesTask struct {
@@ -137,7 +143,14 @@ type codesTask struct {
 	n     int
 	h, wd int
 	tail  *ChainRun
+	parts regions // of an image, of winograd
+	row   int     // pieces of a row, of pointwise
 }
+
+var (
+	codesWinograd  = jobs[codesTask]{item: (*codesTask).winograd}
+	codesPointwise = jobs[codesTask]{item: (*codesTask).pointwise}
+)
 
 // chunk is a range of output blocks and their weights.
 func (t *codesTask) chunk(first int) (blocks int, weights []byte) {
@@ -156,45 +169,44 @@ func startOf(k int) []int32 {
 	return noSums[:]
 }
 
-func (t *codesTask) winograd(ctx context.Context, w *Workers) error {
-	parts := newRegions(ceilDiv(t.h, 4), ceilDiv(t.wd, 4), intTiles)
+// winograd convolves part i of all images.
+func (t *codesTask) winograd(i int, sc *scratch) {
+	parts := t.parts
 	room := roundUp(parts.rows*parts.cols, 2)
 	pixels := (4*parts.rows + 2) * (4*parts.cols + 2)
 	wide := min(t.outputs, codesChunk*Lanes)
 	inPoint, outPoint := 2*room*t.depth+line, room*wide+line/4
 	pitch := 4 * parts.cols * Lanes
-	return w.each(ctx, t.n*parts.count(), func(item int, sc *scratch) {
-		image, part := item/parts.count(), parts.at(item%parts.count())
-		buf := sc.floats(pixels*t.depth/2 + 36*inPoint/4 + 36*outPoint + 4*parts.rows*pitch)
-		codes, buf := asBytes(buf[:pixels*t.depth/2]), buf[pixels*t.depth/2:]
-		in, buf := asBytes(buf[:36*inPoint/4]), buf[36*inPoint/4:]
-		sums, rows := asInt32(buf[:36*outPoint]), buf[36*outPoint:]
-		tiles := part.rows * part.cols
-		transformed := -1 // the inputs that in holds
-		for first := 0; first < t.outputs/Lanes; first += codesChunk {
-			blocks, weights := t.chunk(first)
-			for k := 0; k < t.inputs; k += t.depth {
-				n := min(t.depth, t.inputs-k)
-				if transformed != k {
-					t.transform(in, inPoint, codes, image, part, k, n)
-					transformed = k
-				}
-				for p := range 36 {
-					wordForm.multiply(tiles, blocks, n/2, in[p*inPoint:], 2*n, weights[2*(36*k+p*n)*blocks*Lanes:], startOf(k), sums[p*outPoint:], wide)
-				}
+	image, part := i/parts.count(), parts.at(i%parts.count())
+	buf := sc.floats(pixels*t.depth/2 + 36*inPoint/4 + 36*outPoint + 4*parts.rows*pitch)
+	codes, buf := asBytes(buf[:pixels*t.depth/2]), buf[pixels*t.depth/2:]
+	in, buf := asBytes(buf[:36*inPoint/4]), buf[36*inPoint/4:]
+	sums, rows := asInt32(buf[:36*outPoint]), buf[36*outPoint:]
+	tiles := part.rows * part.cols
+	transformed := -1 // the inputs that in holds
+	for first := 0; first < t.outputs/Lanes; first += codesChunk {
+		blocks, weights := t.chunk(first)
+		for k := 0; k < t.inputs; k += t.depth {
+			n := min(t.depth, t.inputs-k)
+			if transformed != k {
+				t.transform(in, inPoint, codes, image, part, k, n)
+				transformed = k
 			}
-			for b := range blocks {
-				o := (first + b) * Lanes
-				for y := range part.rows {
-					codesOutput(part.cols, sums[y*part.cols*wide+b*Lanes:], wide, outPoint, t.scale[o:], t.bias[o:], t.lo, rows[4*y*pitch:], pitch)
-				}
-				x := 4 * part.x
-				for y := 4 * part.y; y < min(4*(part.y+part.rows), t.h); y++ {
-					t.store(sc, rows[(y-4*part.y)*pitch:][:min(4*part.cols, t.wd-x)*Lanes], image, first+b, y, x)
-				}
+			for p := range 36 {
+				wordForm.multiply(tiles, blocks, n/2, in[p*inPoint:], 2*n, weights[2*(36*k+p*n)*blocks*Lanes:], startOf(k), sums[p*outPoint:], wide)
 			}
 		}
-	})
+		for b := range blocks {
+			o := (first + b) * Lanes
+			for y := range part.rows {
+				codesOutput(part.cols, sums[y*part.cols*wide+b*Lanes:], wide, outPoint, t.scale[o:], t.bias[o:], t.lo, rows[4*y*pitch:], pitch)
+			}
+			x := 4 * part.x
+			for y := 4 * part.y; y < min(4*(part.y+part.rows), t.h); y++ {
+				t.store(sc, rows[(y-4*part.y)*pitch:][:min(4*part.cols, t.wd-x)*Lanes], image, first+b, y, x)
+			}
+		}
+	}
 }
 
 // transform brings n inputs from k on of the pixels that a part reads into in.
@@ -258,46 +270,33 @@ func (t *codesTask) store(sc *scratch, line []float32, image, block, y, x int) {
 	}
 }
 
-// pointwise multiplies codes as they are: a 1x1 convolution.
-func (t *codesTask) pointwise(ctx context.Context, w *Workers) error {
-	size := t.h * t.wd
-	pieces := ceilDiv(t.wd, intPixels) // of rows: a tail may store them apart
-	if t.upscale == 1 {
-		pieces = ceilDiv(size, intPixels)
-	} else {
-		pieces *= t.h
-	}
-	return w.each(ctx, t.n*pieces, func(item int, sc *scratch) {
-		image, at := item/pieces, item%pieces*intPixels
-		pixels := min(intPixels, size-at)
-		if t.upscale > 1 {
-			perRow := pieces / t.h
-			y, x := item%pieces/perRow, item%perRow*intPixels
-			at, pixels = y*t.wd+x, min(intPixels, t.wd-x)
+// pointwise multiplies codes as they are, for piece i of the rows of all images: a 1x1
+// convolution.
+func (t *codesTask) pointwise(i int, sc *scratch) {
+	image, y, x := i/t.row/t.h, i/t.row%t.h, i%t.row*intPixels
+	pixels := min(intPixels, t.wd-x)
+	room := roundUp(pixels, 2)
+	wide := min(t.outputs, codesChunk*Lanes)
+	buf := sc.floats(room*t.inputs/2 + room*wide + pixels*Lanes)
+	codes, buf := asBytes(buf[:room*t.inputs/2]), buf[room*t.inputs/2:]
+	sums, line := asInt32(buf[:room*wide]), buf[room*wide:]
+	for k := 0; k < t.inputs; k += t.depth {
+		n := min(t.depth, t.inputs-k)
+		for b := 0; b < n; b += Lanes {
+			plane := image*t.inputs/Lanes + (k+b)/Lanes
+			widenCodes(pixels, asWords(codes[2*(k*room+b):]), n, t.src[((plane*t.h+y)*t.wd+x)*Lanes:], t.zero)
 		}
-		room := roundUp(pixels, 2)
-		wide := min(t.outputs, codesChunk*Lanes)
-		buf := sc.floats(room*t.inputs/2 + room*wide + pixels*Lanes)
-		codes, buf := asBytes(buf[:room*t.inputs/2]), buf[room*t.inputs/2:]
-		sums, row := asInt32(buf[:room*wide]), buf[room*wide:]
+	}
+	for first := 0; first < t.outputs/Lanes; first += codesChunk {
+		blocks, weights := t.chunk(first)
 		for k := 0; k < t.inputs; k += t.depth {
 			n := min(t.depth, t.inputs-k)
-			for b := 0; b < n; b += Lanes {
-				plane := image*t.inputs/Lanes + (k+b)/Lanes
-				widenCodes(pixels, asWords(codes[2*(k*room+b):]), n, t.src[(plane*size+at)*Lanes:], t.zero)
-			}
+			wordForm.multiply(pixels, blocks, n/2, codes[2*k*room:], 2*n, weights[2*k*blocks*Lanes:], startOf(k), sums, wide)
 		}
-		for first := 0; first < t.outputs/Lanes; first += codesChunk {
-			blocks, weights := t.chunk(first)
-			for k := 0; k < t.inputs; k += t.depth {
-				n := min(t.depth, t.inputs-k)
-				wordForm.multiply(pixels, blocks, n/2, codes[2*k*room:], 2*n, weights[2*k*blocks*Lanes:], startOf(k), sums, wide)
-			}
-			for b := range blocks {
-				o := (first + b) * Lanes
-				intStore(pixels, sums[b*Lanes:], wide, t.scale[o:], t.bias[o:], t.lo, row)
-				t.store(sc, row[:pixels*Lanes], image, first+b, at/t.wd, at%t.wd)
-			}
+		for b := range blocks {
+			o := (first + b) * Lanes
+			intStore(pixels, sums[b*Lanes:], wide, t.scale[o:], t.bias[o:], t.lo, line)
+			t.store(sc, line[:pixels*Lanes], image, first+b, y, x)
 		}
-	})
+	}
 }

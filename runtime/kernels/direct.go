@@ -122,11 +122,16 @@ func newDirect(s ConvShape, taps []tap, bias []float32, lo float32, weight func(
 	return d
 }
 
-// spans returns those of all taps for the channels of a chunk, where blocks (or
-// planar channels) and rows are so many elements apart.
-func (d *direct) spans(list []span, c *directChunk, planar bool, plane, row int, rowOf func(dy int) int) []span {
+// spans appends those of all taps for the channels of a chunk, where blocks (or
+// planar channels) and rows are so many elements apart; rows are the only ones that
+// there are, unless nil.
+func (d *direct) spans(list []span, c *directChunk, planar bool, plane, row int, rows []int) []span {
 	for _, t := range d.taps {
-		pixel := rowOf(t.dy)*row + t.dx
+		dy := t.dy
+		if rows != nil {
+			dy = slices.Index(rows, dy)
+		}
+		pixel := dy*row + t.dx
 		switch {
 		case d.lanewise:
 			list = append(list, span{4 * (c.first*plane + pixel) * Lanes, Lanes})
@@ -154,14 +159,15 @@ func (d *direct) run(ctx context.Context, w *Workers, t task) error {
 		h, wd, gh, gw = 1, h*wd, 1, gh*gw // rows do not matter
 		t.oh, t.ow = 1, t.oh*t.ow
 	}
+	b := directJobs.take()
+	defer directJobs.put(b)
 	f := d.newFrame(t.planar)
-	var list []span
-	starts := make([]int, len(d.chunks)+1) // of the spans of each chunk, those of the frame first
+	list, starts := b.state.list[:0], append(b.state.starts[:0], 0)
 	for i := range d.chunks {
 		c := &d.chunks[i]
-		list = d.spans(list, c, t.planar, h*wd, wd, func(dy int) int { return dy })
-		list = d.spans(list, c, t.planar, len(d.rows)*f.width, f.width, func(dy int) int { return slices.Index(d.rows, dy) })
-		starts[i+1] = len(list)
+		list = d.spans(list, c, t.planar, h*wd, wd, nil)
+		list = d.spans(list, c, t.planar, len(d.rows)*f.width, f.width, d.rows)
+		starts = append(starts, len(list))
 	}
 	cost := 0
 	for _, c := range d.chunks {
@@ -175,48 +181,66 @@ func (d *direct) run(ctx context.Context, w *Workers, t task) error {
 	if segments == 1 {
 		some = min(gh, max(1, directWork/max(cost*gw, 1)))
 	}
-	strips := ceilDiv(gh, some)
-	pixel := Lanes
+	b.state = directJob{direct: d, task: t, frame: f, starts: starts, list: list, h: h, wd: wd, gh: gh, gw: gw, some: some, segment: segment}
+	err := w.each(ctx, t.n*ceilDiv(gh, some)*segments, b.each)
+	b.state = directJob{starts: starts, list: list}
+	return err
+}
+
+// directJob is a run; an item is a segment of some rows of the grid, which has gh x gw
+// pixels.
+type directJob struct {
+	*direct
+	task  task
+	frame directFrame
+	// starts are where in list the spans of each chunk begin; those of the frame follow
+	// those of the image.
+	starts        []int
+	list          []span
+	h, wd         int
+	gh, gw        int
+	some, segment int
+}
+
+var directJobs = jobs[directJob]{item: (*directJob).item}
+
+func (j *directJob) item(item int, sc *scratch) {
+	d, t := j.direct, &j.task
+	strips, segments := ceilDiv(j.gh, j.some), ceilDiv(j.gw, j.segment)
+	image, y0, x0 := item/segments/strips, item/segments%strips*j.some, item%segments*j.segment
+	pixel, size := Lanes, Blocks(d.in)*j.h*j.wd*Lanes
 	if t.planar {
-		pixel = 1
+		pixel, size = 1, d.in*j.h*j.wd
 	}
-	imageSize := Blocks(d.in) * h * wd * Lanes
-	if t.planar {
-		imageSize = d.in * h * wd
+	p := directPanels{directJob: j, image: image, src: t.src[image*size:][:size], pixel: pixel}
+	p.buffer = sc.floats(j.frame.size + maxChunk*panelPixels*Lanes)
+	x1 := min(j.gw, x0+j.segment)
+	// Panels from inside to outside read the image.
+	inside := max(x0, roundUp(max(0, ceilDiv(-d.left, d.stride[1]))-x0, panelPixels)+x0)
+	outside := min(x1, (j.wd-1-d.right)/d.stride[1]+1)
+	if j.wd-1-d.right < 0 {
+		outside = 0
 	}
-	return w.each(ctx, t.n*strips*segments, func(item int, sc *scratch) {
-		image, y0, x0 := item/segments/strips, item/segments%strips*some, item%segments*segment
-		p := directPanels{direct: d, task: &t, frame: f, starts: starts, list: list, image: image,
-			src: t.src[image*imageSize:][:imageSize], pixel: pixel, h: h, wd: wd}
-		p.buffer = sc.floats(f.size + maxChunk*panelPixels*Lanes)
-		x1 := min(gw, x0+segment)
-		// Panels from inside to outside read the image.
-		inside := max(x0, roundUp(max(0, ceilDiv(-d.left, d.stride[1]))-x0, panelPixels)+x0)
-		outside := min(x1, (wd-1-d.right)/d.stride[1]+1)
-		if wd-1-d.right < 0 {
-			outside = 0
-		}
-		for y := y0; y < min(gh, y0+some); y++ {
-			p.y = y
-			p.lo, p.hi = d.inside(y*d.stride[0], h)
-			x := x0
-			for x < x1 {
-				if count := (outside - x) / panelPixels; x >= inside && count > 0 {
-					p.read(x, count)
-					x += count * panelPixels
-					continue
-				}
-				p.readFrame(x, min(panelPixels, x1-x))
-				x += panelPixels
+	for y := y0; y < min(j.gh, y0+j.some); y++ {
+		p.y = y
+		p.lo, p.hi = d.inside(y*d.stride[0], j.h)
+		x := x0
+		for x < x1 {
+			if count := (outside - x) / panelPixels; x >= inside && count > 0 {
+				p.read(x, count)
+				x += count * panelPixels
+				continue
 			}
-			if t.tail != nil {
-				for b := range Blocks(d.out) {
-					number := image*Blocks(d.out) + b
-					t.tail.apply(sc, number, ((number*t.oh+y)*t.ow+x0)*Lanes, (x1-x0)*Lanes)
-				}
+			p.readFrame(x, min(panelPixels, x1-x))
+			x += panelPixels
+		}
+		if t.tail != nil {
+			for b := range Blocks(d.out) {
+				number := image*Blocks(d.out) + b
+				t.tail.apply(sc, number, ((number*t.oh+y)*t.ow+x0)*Lanes, (x1-x0)*Lanes)
 			}
 		}
-	})
+	}
 }
 
 // inside returns the range of taps whose rows exist for windows that begin at
@@ -248,15 +272,10 @@ func (d *direct) newFrame(planar bool) directFrame {
 
 // directPanels computes panels of one output row.
 type directPanels struct {
-	*direct
-	task   *task
-	frame  directFrame
-	starts []int
-	list   []span
+	*directJob
 	image  int
 	src    []float32
 	pixel  int // elements of a pixel of src
-	h, wd  int
 	y      int // row of the grid
 	lo, hi int // range of taps
 	buffer []float32
@@ -288,7 +307,7 @@ func (p *directPanels) chunk(i int, m *panels, inFrame bool) {
 
 // output is where the grid's pixel x of a block is.
 func (p *directPanels) output(block, x int) int {
-	t := p.task
+	t := &p.task
 	row := (p.image*Blocks(p.out)+block)*t.oh + p.y*p.step[0] + p.first[0]
 	return (row*t.ow + x*p.step[1] + p.first[1]) * Lanes
 }

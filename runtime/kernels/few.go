@@ -35,31 +35,51 @@ func (f *few) run(ctx context.Context, w *Workers, t task) error {
 	rows := min(t.oh, max(1, fewFrame/(s.In*pitch)-s.extent(0)+1))
 	frameRows := rows + s.extent(0) - 1
 	across, down := ceilDiv(t.ow, cols), ceilDiv(t.oh, rows)
-	spans := make([]span, 0, s.In*s.taps())
+	b := fewJobs.take()
+	defer fewJobs.put(b)
+	spans := b.state.spans[:0]
 	for c := range s.In {
 		for k := range s.taps() {
 			row := c*frameRows + k/s.Kernel[1]*s.Dilation[0]
 			spans = append(spans, span{4 * (row*pitch + k%s.Kernel[1]*s.Dilation[1]), 1})
 		}
 	}
-	return w.each(ctx, t.n*down*across, func(item int, sc *scratch) {
-		image, y0, x0 := item/across/down, item/across%down*rows, item%across*cols
-		n, width := min(rows, t.oh-y0), min(cols, t.ow-x0)
-		buf := sc.floats(s.In*frameRows*pitch + s.Out*cols)
-		frame, sums := buf[:s.In*frameRows*pitch], buf[s.In*frameRows*pitch:]
-		f.copyFrame(&t, image, y0-s.Pads[0], x0-s.Pads[1], frame, n+s.extent(0)-1, frameRows, pitch)
-		m := panels{count: ceilDiv(width, fewPixels()), a: frame, spans: spans, b: f.weights, c: sums, cBlock: cols, start: f.bias, lo: f.lo}
-		for y := range n {
-			m.at = y * pitch
-			m.few(s.Out)
-			for o := range s.Out {
-				number := image*s.Out + o
-				at := (number*t.oh+y0+y)*t.ow + x0
-				copy(t.dst[at:][:width], sums[o*cols:])
-				t.tail.apply(sc, number, at, width)
-			}
+	b.state = fewJob{f, t, rows, cols, pitch, spans}
+	err := w.each(ctx, t.n*down*across, b.each)
+	b.state = fewJob{spans: spans}
+	return err
+}
+
+// fewJob is a run; an item is a piece of an image of rows x cols.
+type fewJob struct {
+	*few
+	task              task
+	rows, cols, pitch int
+	spans             []span
+}
+
+var fewJobs = jobs[fewJob]{item: (*fewJob).item}
+
+func (j *fewJob) item(item int, sc *scratch) {
+	f, s, t, rows, cols, pitch := j.few, j.few.shape, &j.task, j.rows, j.cols, j.pitch
+	across, down := ceilDiv(t.ow, cols), ceilDiv(t.oh, rows)
+	frameRows := rows + s.extent(0) - 1
+	image, y0, x0 := item/across/down, item/across%down*rows, item%across*cols
+	n, width := min(rows, t.oh-y0), min(cols, t.ow-x0)
+	buf := sc.floats(s.In*frameRows*pitch + s.Out*cols)
+	frame, sums := buf[:s.In*frameRows*pitch], buf[s.In*frameRows*pitch:]
+	f.copyFrame(t, image, y0-s.Pads[0], x0-s.Pads[1], frame, n+s.extent(0)-1, frameRows, pitch)
+	m := panels{count: ceilDiv(width, fewPixels()), a: frame, spans: j.spans, b: f.weights, c: sums, cBlock: cols, start: f.bias, lo: f.lo}
+	for y := range n {
+		m.at = y * pitch
+		m.few(s.Out)
+		for o := range s.Out {
+			number := image*s.Out + o
+			at := (number*t.oh+y0+y)*t.ow + x0
+			copy(t.dst[at:][:width], sums[o*cols:])
+			t.tail.apply(sc, number, at, width)
 		}
-	})
+	}
 }
 
 // copyFrame copies the rows from (y, x) on to planes [In][all][pitch]; outside of

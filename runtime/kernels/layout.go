@@ -26,29 +26,76 @@ const layoutPixels = 2048
 // ToBlocked copies src [n, channels, size], planar, to dst in the blocked
 // layout. Lanes beyond channels become zero.
 func ToBlocked(ctx context.Context, w *Workers, dst, src []float32, n, channels, size int) error {
-	return eachBlock(ctx, w, n, channels, size, func(plane, block, lanes, at, pixels int) {
-		from, to := src[plane*size+at:], dst[(block*size+at)*Lanes:]
-		if lanes < Lanes {
-			clear(to[:pixels*Lanes])
-		}
-		p := 0
-		for ; lanes == Lanes && p+Lanes <= pixels; p += Lanes {
-			transpose16(to[p*Lanes:], Lanes, from[p:], size)
-		}
-		for l := range lanes {
-			row := from[l*size:][:pixels]
-			for i := p; i < pixels; i++ {
-				to[i*Lanes+l] = row[i]
-			}
-		}
-	})
+	return layoutJob{dst: dst, src: src}.run(ctx, w, n, channels, size, true)
 }
 
 // ToPlanar copies src, blocked, to dst [n, channels, size].
 func ToPlanar(ctx context.Context, w *Workers, dst, src []float32, n, channels, size int) error {
-	return eachBlock(ctx, w, n, channels, size, func(plane, block, lanes, at, pixels int) {
-		blockToPlanes(dst[plane*size+at:], size, src[(block*size+at)*Lanes:], lanes, pixels)
-	})
+	return layoutJob{dst: dst, src: src}.run(ctx, w, n, channels, size, false)
+}
+
+// CodesToBlocked is ToBlocked for codes.
+func CodesToBlocked(ctx context.Context, w *Workers, dst, src []uint8, n, channels, size int) error {
+	return layoutJob{toCodes: dst, codes: src}.run(ctx, w, n, channels, size, true)
+}
+
+// CodesToPlanar is ToPlanar for codes.
+func CodesToPlanar(ctx context.Context, w *Workers, dst, src []uint8, n, channels, size int) error {
+	return layoutJob{toCodes: dst, codes: src}.run(ctx, w, n, channels, size, false)
+}
+
+// layoutJob copies floats or codes; an item is a piece of at most layoutPixels of a
+// block.
+type layoutJob struct {
+	dst, src                       []float32
+	toCodes, codes                 []uint8
+	channels, size, blocks, pieces int
+	blocked                        bool // the result
+}
+
+var layoutJobs = jobs[layoutJob]{item: (*layoutJob).item}
+
+func (j layoutJob) run(ctx context.Context, w *Workers, n, channels, size int, blocked bool) error {
+	j.channels, j.size, j.blocks, j.pieces, j.blocked = channels, size, Blocks(channels), ceilDiv(size, layoutPixels), blocked
+	return layoutJobs.run(ctx, w, n*j.blocks*j.pieces, j)
+}
+
+func (j *layoutJob) item(i int, _ *scratch) {
+	block, at := i/j.pieces, i%j.pieces*layoutPixels
+	first := block % j.blocks * Lanes
+	lanes, pixels := min(Lanes, j.channels-first), min(layoutPixels, j.size-at)
+	plane, whole := (block/j.blocks*j.channels+first)*j.size+at, (block*j.size+at)*Lanes
+	switch {
+	case j.src == nil && j.blocked:
+		planesToBlock(j.toCodes[whole:], j.codes[plane:], j.size, lanes, 0, pixels)
+	case j.src == nil:
+		for l := range lanes {
+			for p := range pixels {
+				j.toCodes[plane+l*j.size+p] = j.codes[whole+p*Lanes+l]
+			}
+		}
+	case j.blocked:
+		from, to, p := j.src[plane:], j.dst[whole:], 0
+		for ; lanes == Lanes && p+Lanes <= pixels; p += Lanes {
+			transpose16(to[p*Lanes:], Lanes, from[p:], j.size)
+		}
+		planesToBlock(to, from, j.size, lanes, p, pixels)
+	default:
+		blockToPlanes(j.dst[plane:], j.size, j.src[whole:], lanes, pixels)
+	}
+}
+
+// planesToBlock copies pixels from at on of planes that lie pitch apart to one block.
+func planesToBlock[T float32 | uint8](dst, src []T, pitch, lanes, at, pixels int) {
+	if lanes < Lanes {
+		clear(dst[at*Lanes : pixels*Lanes])
+	}
+	for l := range lanes {
+		row := src[l*pitch:][:pixels]
+		for p := at; p < pixels; p++ {
+			dst[p*Lanes+l] = row[p]
+		}
+	}
 }
 
 // blockToPlanes copies pixels of one block to planes that lie pitch apart.
@@ -70,17 +117,6 @@ func blockToPlanes(dst []float32, pitch int, src []float32, lanes, pixels int) {
 	}
 }
 
-// eachBlock calls f for pieces of at most layoutPixels of every block: number
-// plane of all planes is its first, it has so many lanes.
-func eachBlock(ctx context.Context, w *Workers, n, channels, size int, f func(plane, block, lanes, at, pixels int)) error {
-	blocks, pieces := Blocks(channels), ceilDiv(size, layoutPixels)
-	return w.For(ctx, n*blocks*pieces, func(i, _ int) {
-		block, at := i/pieces, i%pieces*layoutPixels
-		first := block % blocks * Lanes
-		f(block/blocks*channels+first, block, min(Lanes, channels-first), at, min(layoutPixels, size-at))
-	})
-}
-
 // transpose16Go copies 16 rows of 16 elements to the columns of dst.
 func transpose16Go(dst []float32, to int, src []float32, from int) {
 	for r := range Lanes {
@@ -89,31 +125,4 @@ func transpose16Go(dst []float32, to int, src []float32, from int) {
 			dst[c*to+r] = v
 		}
 	}
-}
-
-// CodesToBlocked is ToBlocked for codes.
-func CodesToBlocked(ctx context.Context, w *Workers, dst, src []uint8, n, channels, size int) error {
-	return eachBlock(ctx, w, n, channels, size, func(plane, block, lanes, at, pixels int) {
-		from, to := src[plane*size+at:], dst[(block*size+at)*Lanes:][:pixels*Lanes]
-		if lanes < Lanes {
-			clear(to)
-		}
-		for l := range lanes {
-			for p, code := range from[l*size:][:pixels] {
-				to[p*Lanes+l] = code
-			}
-		}
-	})
-}
-
-// CodesToPlanar is ToPlanar for codes.
-func CodesToPlanar(ctx context.Context, w *Workers, dst, src []uint8, n, channels, size int) error {
-	return eachBlock(ctx, w, n, channels, size, func(plane, block, lanes, at, pixels int) {
-		from, to := src[(block*size+at)*Lanes:], dst[plane*size+at:]
-		for l := range lanes {
-			for p := range to[l*size:][:pixels] {
-				to[l*size+p] = from[p*Lanes+l]
-			}
-		}
-	})
 }
