@@ -3,6 +3,7 @@ package runtime
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime/kernels"
@@ -69,6 +70,7 @@ func (b *builder) concatenated(x *onnx.Value) ([]int, bool) {
 // floor of 0 that is not above it: a floor of 0 is that of channels behind a ReLU.
 func channelMoments(s *site) (kernel, error) {
 	floor := slices.Clone(s.Floats("floor"))
+	var idle sync.Pool // *[]kernels.Moments
 	return func(c *call) error {
 		in, src, err := c.blocked(0)
 		if err != nil {
@@ -86,17 +88,18 @@ func channelMoments(s *site) (kernel, error) {
 			}
 			out[i] = t.Data.([]float32)
 		}
-		floors := floor
-		if len(floors) == 1 {
-			floors = slices.Repeat(floors, channels)
+		sums, ok := idle.Get().(*[]kernels.Moments)
+		if !ok || len(*sums) != channels {
+			s := make([]kernels.Moments, channels)
+			sums = &s
 		}
-		sums := make([]kernels.Moments, channels)
+		defer idle.Put(sums)
 		for image := range n {
 			from := src[kernels.BlockedLen(image, channels, size):]
-			if err := kernels.ChannelMoments(c.ctx, c.workers, sums, from, size, floors); err != nil {
+			if err := kernels.ChannelMoments(c.ctx, c.workers, *sums, from, size, floor); err != nil {
 				return err
 			}
-			for i, m := range sums {
+			for i, m := range *sums {
 				out[0][image*channels+i], out[1][image*channels+i] = m.MeanVariance()
 			}
 		}

@@ -222,7 +222,9 @@ func (c *call) view(i, j int, shape []int) {
 	if t.mem != nil {
 		t.mem.refs++
 	}
-	c.set(i, &Tensor{Type: t.Type, Shape: shape, Data: t.Data, mem: t.mem, blocked: t.blocked})
+	r := c.arena.record()
+	*r = record{Tensor: Tensor{Type: t.Type, Shape: shape, Data: t.Data, mem: t.mem, blocked: t.blocked}}
+	c.set(i, &r.Tensor)
 }
 
 // need returns input i, or an error when it is left out.

@@ -157,10 +157,11 @@ func (c *IntConv) Run(ctx context.Context, w *Workers, dst, src []float32, f *Fo
 	if h == 0 || wd == 0 {
 		return ctx.Err()
 	}
-	first := image * c.outputs / Lanes
-	src, dst = src[image*c.inputs*h*wd:], dst[image*c.outputs*h*wd:]
+	j := intJob{IntConv: c, dst: dst[image*c.outputs*h*wd:], src: src[image*c.inputs*h*wd:], f: f, h: h, wd: wd, first: image * c.outputs / Lanes, tail: tail}
 	if c.taps == 1 {
-		return c.runPointwise(ctx, w, dst, src, f, h*wd, first, tail)
+		return intPointwise.run(ctx, w, ceilDiv(h*wd, intPixels), j)
 	}
-	return c.runWinograd(ctx, w, dst, src, f, h, wd, first, tail)
+	c.setBorders(f, h, wd)
+	j.parts = newRegions(ceilDiv(h, 4), ceilDiv(wd, 4), max(4, min(intTiles, intTiles*64/c.outputs)))
+	return intWinograd.run(ctx, w, j.parts.count(), j)
 }

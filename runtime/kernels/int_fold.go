@@ -14,6 +14,7 @@ type Folded struct {
 	scale     []float32 // of each group of inputs [output block][scale][16]
 	bias      []float32 // [row case][column case][output], 1x1: [output]
 	encodings []encoding
+	borders   []float32 // biases of the pixels of a tile [kind of row][kind of column][output block][4][4][16]
 }
 
 // Fold rounds the weights for windows of which each has one entry for each
@@ -46,41 +47,55 @@ func (c *IntConv) Fold(ctx context.Context, w *Workers, f *Folded, win Windows) 
 		}
 		f.encodings[i/Lanes].set(i%Lanes, scale, offset, c.levels[i], centre, c.shift[i])
 	}
-	return w.each(ctx, c.outputs/Lanes, func(b int, sc *scratch) {
-		buf := sc.floats((group*c.points + 3*c.points + c.taps) * Lanes)
-		take := func(n int) []float32 {
-			part := buf[:n*Lanes]
-			buf = buf[n*Lanes:]
-			return part
-		}
-		sums, most, inverse, offsets := take(c.points), take(c.points), take(c.points), take(c.taps)
-		clear(offsets)
-		u := take(group * c.points)
-		for k := 0; k < c.inputs; k += group {
-			n := min(group, c.inputs-k)
-			clear(sums)
-			clear(most)
-			for i := k; i < k+n; i++ {
-				var scale, level float32
-				if i < c.shape.In {
-					scale = win.Scale[i] / float32(int(1)<<c.shift[i])
-					level = win.Offset[i] + float32(c.centre[i])*win.Scale[i] // of c = 0
-				}
-				weights := c.weights[(b*c.inputs+i)*c.taps*Lanes:][:c.taps*Lanes]
-				if c.form == &byteForm && c.points > 1 {
-					foldBytes(u[(i-k)*c.points*Lanes:], weights, scale, level, most, offsets)
-				} else {
-					foldInput(c.points, u[(i-k)*c.points*Lanes:], weights, scale, level, c.half(i), sums, most, offsets)
-				}
+	return foldJobs.run(ctx, w, c.outputs/Lanes, foldJob{c, f, win, group})
+}
+
+// foldJob folds into weights; an item is a block of outputs, whose inputs are rounded
+// in groups.
+type foldJob struct {
+	*IntConv
+	f     *Folded
+	win   Windows
+	group int
+}
+
+var foldJobs = jobs[foldJob]{item: (*foldJob).item}
+
+func (j *foldJob) item(b int, sc *scratch) {
+	c, f, win, group := j.IntConv, j.f, j.win, j.group
+	buf := sc.floats((group*c.points + 3*c.points + c.taps) * Lanes)
+	take := func(n int) []float32 {
+		part := buf[:n*Lanes]
+		buf = buf[n*Lanes:]
+		return part
+	}
+	sums, most, inverse, offsets := take(c.points), take(c.points), take(c.points), take(c.taps)
+	clear(offsets)
+	u := take(group * c.points)
+	for k := 0; k < c.inputs; k += group {
+		n := min(group, c.inputs-k)
+		clear(sums)
+		clear(most)
+		for i := k; i < k+n; i++ {
+			var scale, level float32
+			if i < c.shape.In {
+				scale = win.Scale[i] / float32(int(1)<<c.shift[i])
+				level = win.Offset[i] + float32(c.centre[i])*win.Scale[i] // of c = 0
 			}
-			if c.form == &byteForm {
-				c.roundBytes(f, b, u, most, inverse)
+			weights := c.weights[(b*c.inputs+i)*c.taps*Lanes:][:c.taps*Lanes]
+			if c.form == &byteForm && c.points > 1 {
+				foldBytes(u[(i-k)*c.points*Lanes:], weights, scale, level, most, offsets)
 			} else {
-				c.roundWords(f, b, k, n, u, sums, most, inverse)
+				foldInput(c.points, u[(i-k)*c.points*Lanes:], weights, scale, level, c.half(i), sums, most, offsets)
 			}
 		}
-		c.foldBias(f, b, offsets)
-	})
+		if c.form == &byteForm {
+			c.roundBytes(f, b, u, most, inverse)
+		} else {
+			c.roundWords(f, b, k, n, u, sums, most, inverse)
+		}
+	}
+	c.foldBias(f, b, offsets)
 }
 
 func (c *IntConv) scales() int {

@@ -32,26 +32,46 @@ const (
 )
 
 // ChannelMoments returns the moments of each channel of one blocked image, over
-// the values above floor, which has one entry for each channel. They do not depend
-// on the number of threads.
+// the values above floor, which has one entry for all channels or one for each. They
+// do not depend on the number of threads.
 func ChannelMoments(ctx context.Context, w *Workers, dst []Moments, src []float32, size int, floor []float32) error {
 	blocks, pieces := Blocks(len(dst)), ceilDiv(size, momentPixels)
-	parts := make([][Lanes]Moments, blocks*pieces)
-	floors := padTo(floor, blocks*Lanes)
-	if err := w.For(ctx, len(parts), func(i, _ int) {
-		at := i % pieces * momentPixels
-		block := i / pieces
-		blockMoments(&parts[i], src[(block*size+at)*Lanes:], min(momentPixels, size-at), (*[Lanes]float32)(floors[block*Lanes:]))
-	}); err != nil {
+	b := momentJobs.take()
+	defer momentJobs.put(b)
+	j := &b.state
+	j.src, j.size, j.pieces = src, size, pieces
+	j.parts, j.floors = resized(j.parts, blocks*pieces), resized(j.floors, blocks*Lanes)
+	clear(j.floors[copy(j.floors, floor):])
+	if len(floor) == 1 {
+		fill(j.floors, floor[0])
+	}
+	err := w.each(ctx, len(j.parts), b.each)
+	j.src = nil
+	if err != nil {
 		return err
 	}
 	for c := range dst {
 		dst[c] = Moments{}
 		for p := range pieces {
-			dst[c].add(parts[c/Lanes*pieces+p][c%Lanes])
+			dst[c].add(j.parts[c/Lanes*pieces+p][c%Lanes])
 		}
 	}
 	return nil
+}
+
+// momentJob adds up pieces of blocks, to parts.
+type momentJob struct {
+	src          []float32
+	size, pieces int
+	floors       []float32
+	parts        [][Lanes]Moments
+}
+
+var momentJobs = jobs[momentJob]{item: (*momentJob).item}
+
+func (j *momentJob) item(i int, _ *scratch) {
+	at, block := i%j.pieces*momentPixels, i/j.pieces
+	blockMoments(&j.parts[i], j.src[(block*j.size+at)*Lanes:], min(momentPixels, j.size-at), (*[Lanes]float32)(j.floors[block*Lanes:]))
 }
 
 // blockMoments sets m to the moments of pixels of one block.

@@ -1,36 +1,33 @@
 package kernels
 
-import "context"
-
-// intPixels is the number of pixels of an item of runPointwise.
+// intPixels is the number of pixels of an item of pointwise.
 const intPixels = 96
 
-// runPointwise multiplies codes as they are: a 1x1 convolution.
-func (c *IntConv) runPointwise(ctx context.Context, w *Workers, dst, src []float32, f *Folded, size, first int, tail *ChainRun) error {
+// pointwise multiplies codes of a piece of the image as they are: a 1x1 convolution.
+func (j *intJob) pointwise(item int, sc *scratch) {
+	c, f, size := j.IntConv, j.f, j.h*j.wd
 	blocks, pixel := c.outputs/Lanes, c.depth*c.form.size
-	return w.each(ctx, ceilDiv(size, intPixels), func(item int, sc *scratch) {
-		at := item * intPixels
-		pixels := min(intPixels, size-at)
-		room := roundUp(pixels, 2)
-		buf := sc.floats(room * (pixel/4 + c.outputs))
-		codes, sums := asBytes(buf[:room*pixel/4]), asInt32(buf[room*pixel/4:])
-		for k := 0; k < c.inputs; k += c.depth {
-			n := min(c.depth, c.inputs-k)
-			for b := 0; b < n; b += Lanes {
-				block := (k + b) / Lanes
-				c.form.encode(pixels, codes[b*c.form.size:], pixel, src[(block*size+at)*Lanes:], &f.encodings[block])
-			}
-			start := f.start
-			if k > 0 {
-				start = nil
-			}
-			c.form.multiply(pixels, blocks, n*c.form.size/4, codes, pixel, f.weights[k*c.outputs*c.form.size:], start, sums, c.outputs)
+	at := item * intPixels
+	pixels := min(intPixels, size-at)
+	room := roundUp(pixels, 2)
+	buf := sc.floats(room * (pixel/4 + c.outputs))
+	codes, sums := asBytes(buf[:room*pixel/4]), asInt32(buf[room*pixel/4:])
+	for k := 0; k < c.inputs; k += c.depth {
+		n := min(c.depth, c.inputs-k)
+		for b := 0; b < n; b += Lanes {
+			block := (k + b) / Lanes
+			c.form.encode(pixels, codes[b*c.form.size:], pixel, j.src[(block*size+at)*Lanes:], &f.encodings[block])
 		}
-		for b := range blocks {
-			intStore(pixels, sums[b*Lanes:], c.outputs, f.scale[b*Lanes:], f.bias[b*Lanes:], c.lo, dst[(b*size+at)*Lanes:])
-			if tail != nil {
-				tail.apply(sc, first+b, ((first+b)*size+at)*Lanes, pixels*Lanes)
-			}
+		start := f.start
+		if k > 0 {
+			start = nil
 		}
-	})
+		c.form.multiply(pixels, blocks, n*c.form.size/4, codes, pixel, f.weights[k*c.outputs*c.form.size:], start, sums, c.outputs)
+	}
+	for b := range blocks {
+		intStore(pixels, sums[b*Lanes:], c.outputs, f.scale[b*Lanes:], f.bias[b*Lanes:], c.lo, j.dst[(b*size+at)*Lanes:])
+		if j.tail != nil {
+			j.tail.apply(sc, j.first+b, ((j.first+b)*size+at)*Lanes, pixels*Lanes)
+		}
+	}
 }

@@ -1,7 +1,5 @@
 package kernels
 
-import "context"
-
 // A part of an image that one item convolves is at most intTiles tiles of 4x4
 // pixels; the products of all outputs stay in the second-level cache.
 const (
@@ -34,60 +32,73 @@ func (r regions) at(i int) region {
 // line is the padding, in bytes, that keeps rows of points out of the same cache sets.
 const line = 64
 
-func (c *IntConv) runWinograd(ctx context.Context, w *Workers, dst, src []float32, f *Folded, h, wd, first int, tail *ChainRun) error {
-	most := max(4, min(intTiles, intTiles*64/c.outputs))
-	parts := newRegions(ceilDiv(h, 4), ceilDiv(wd, 4), most)
+// intJob is a run on one image.
+type intJob struct {
+	*IntConv
+	dst, src []float32
+	f        *Folded
+	h, wd    int
+	first    int // number of the first block of outputs
+	tail     *ChainRun
+	parts    regions
+}
+
+var (
+	intWinograd  = jobs[intJob]{item: (*intJob).winograd}
+	intPointwise = jobs[intJob]{item: (*intJob).pointwise}
+)
+
+// winograd convolves part number item.
+func (j *intJob) winograd(item int, sc *scratch) {
+	c, f, h, wd, parts := j.IntConv, j.f, j.h, j.wd, j.parts
 	room := roundUp(parts.rows*parts.cols, 2)
 	pixels := (4*parts.rows + 2) * (4*parts.cols + 2)
 	pixel := roundUp(c.depth, c.form.width) * c.form.size
 	inPoint := room*pixel + line
 	outPoint := room*c.outputs + line/4
-	borders := c.borders(f, h, wd)
-	return w.each(ctx, parts.count(), func(item int, sc *scratch) {
-		part := parts.at(item)
-		buf := sc.floats(pixels*pixel/4 + c.form.inputs*inPoint/4 + c.points*outPoint + 16*Lanes + room*c.outputs)
-		take := func(n int) []float32 {
-			piece := buf[:n]
-			buf = buf[n:]
-			return piece
-		}
-		codes, in := asBytes(take(pixels*pixel/4)), asBytes(take(c.form.inputs*inPoint/4))
-		sums, tile := asInt32(take(c.points*outPoint)), take(16*Lanes)
-		few := asInt32(buf) // products of one point
-		tiles := part.rows * part.cols
-		for k := 0; k < c.inputs; k += c.depth {
-			n := min(c.depth, c.inputs-k)
-			c.encodeRegion(codes, n, pixel, src, f, k, h, wd, part)
-			pitch := (4*part.cols + 2) * pixel
-			for y := range part.rows {
-				for b := 0; b < n*c.form.size; b += c.form.width * c.form.size {
-					c.form.input(part.cols, codes[4*y*pitch+b:], pixel, pitch, in[y*part.cols*pixel+b:], pixel, inPoint)
-				}
-			}
-			deep := n * c.form.size
-			for p := range c.points {
-				weights, start := f.weights[(c.points*k*c.form.size+p*deep)*c.outputs:], f.start[p*c.outputs:][:c.outputs]
-				to := sums[p*outPoint:]
-				if c.grouped {
-					to = few
-				} else if k > 0 {
-					start = nil
-				}
-				c.form.multiply(tiles, c.outputs/Lanes, deep/4, in[c.form.source(p)*inPoint:], pixel, weights, start, to, c.outputs)
-				if c.grouped {
-					c.addGroup(tiles, asFloats(sums[p*outPoint:]), few, f, k/c.depth, p)
-				}
+	part := parts.at(item)
+	buf := sc.floats(pixels*pixel/4 + c.form.inputs*inPoint/4 + c.points*outPoint + 16*Lanes + room*c.outputs)
+	take := func(n int) []float32 {
+		piece := buf[:n]
+		buf = buf[n:]
+		return piece
+	}
+	codes, in := asBytes(take(pixels*pixel/4)), asBytes(take(c.form.inputs*inPoint/4))
+	sums, tile := asInt32(take(c.points*outPoint)), take(16*Lanes)
+	few := asInt32(buf) // products of one point
+	tiles := part.rows * part.cols
+	for k := 0; k < c.inputs; k += c.depth {
+		n := min(c.depth, c.inputs-k)
+		c.encodeRegion(codes, n, pixel, j.src, f, k, h, wd, part)
+		pitch := (4*part.cols + 2) * pixel
+		for y := range part.rows {
+			for b := 0; b < n*c.form.size; b += c.form.width * c.form.size {
+				c.form.input(part.cols, codes[4*y*pitch+b:], pixel, pitch, in[y*part.cols*pixel+b:], pixel, inPoint)
 			}
 		}
-		for b := range c.outputs / Lanes {
-			c.store(sums[b*Lanes:], outPoint, f, borders, b, dst[b*h*wd*Lanes:][:h*wd*Lanes], h, wd, part, tile)
-			if tail != nil {
-				for y := 4 * part.y; y < min(4*(part.y+part.rows), h); y++ {
-					tail.apply(sc, first+b, ((first+b)*h*wd+y*wd+4*part.x)*Lanes, min(4*part.cols, wd-4*part.x)*Lanes)
-				}
+		deep := n * c.form.size
+		for p := range c.points {
+			weights, start := f.weights[(c.points*k*c.form.size+p*deep)*c.outputs:], f.start[p*c.outputs:][:c.outputs]
+			to := sums[p*outPoint:]
+			if c.grouped {
+				to = few
+			} else if k > 0 {
+				start = nil
+			}
+			c.form.multiply(tiles, c.outputs/Lanes, deep/4, in[c.form.source(p)*inPoint:], pixel, weights, start, to, c.outputs)
+			if c.grouped {
+				c.addGroup(tiles, asFloats(sums[p*outPoint:]), few, f, k/c.depth, p)
 			}
 		}
-	})
+	}
+	for b := range c.outputs / Lanes {
+		c.store(sums[b*Lanes:], outPoint, f, b, j.dst[b*h*wd*Lanes:][:h*wd*Lanes], h, wd, part, tile)
+		if j.tail != nil {
+			for y := 4 * part.y; y < min(4*(part.y+part.rows), h); y++ {
+				j.tail.apply(sc, j.first+b, ((j.first+b)*h*wd+y*wd+4*part.x)*Lanes, min(4*part.cols, wd-4*part.x)*Lanes)
+			}
+		}
+	}
 }
 
 // multiply is panel for any number of tiles and for blocks beside each other; an odd
@@ -117,7 +128,7 @@ func (c *IntConv) addGroup(tiles int, sums []float32, products []int32, f *Folde
 
 // store transforms the products of block b of outputs back, tiles with the same bias
 // together. tile is scratch for one.
-func (c *IntConv) store(sums []int32, point int, f *Folded, borders []float32, b int, dst []float32, h, wd int, part region, tile []float32) {
+func (c *IntConv) store(sums []int32, point int, f *Folded, b int, dst []float32, h, wd int, part region, tile []float32) {
 	scale := f.scale[b*c.form.scales*Lanes:][:c.form.scales*Lanes]
 	down, across := ceilDiv(h, 4), ceilDiv(wd, 4)
 	output := func(n int, from []int32, bias, to []float32, row int) {
@@ -135,7 +146,7 @@ func (c *IntConv) store(sums []int32, point int, f *Folded, borders []float32, b
 				n = min(part.cols-x, across-1-tx)
 			}
 			from := sums[(y*part.cols+x)*c.outputs:]
-			bias := borders[((kind(ty, down)*3+kind(tx, across))*c.outputs/Lanes+b)*16*Lanes:][:16*Lanes]
+			bias := f.borders[((kind(ty, down)*3+kind(tx, across))*c.outputs/Lanes+b)*16*Lanes:][:16*Lanes]
 			to := dst[(4*ty*wd+4*tx)*Lanes:]
 			rows, cols := min(4, h-4*ty), min(4, wd-4*tx)
 			if rows == 4 && cols == 4 {
@@ -163,11 +174,10 @@ func kind(i, n int) int {
 	return 1
 }
 
-// borders are the biases of the pixels of a tile [kind of row][kind of column][output
-// block][4][4][16].
-func (c *IntConv) borders(f *Folded, h, wd int) []float32 {
+// setBorders puts the bias of each pixel of a tile where tiles are that kind.
+func (c *IntConv) setBorders(f *Folded, h, wd int) {
 	blocks := c.outputs / Lanes
-	list := make([]float32, 9*blocks*16*Lanes)
+	f.borders = resized(f.borders, 9*blocks*16*Lanes)
 	at := func(kind, pixel, size int) int {
 		switch kind {
 		case 0:
@@ -181,11 +191,10 @@ func (c *IntConv) borders(f *Folded, h, wd int) []float32 {
 		for pixel := range 16 {
 			row, col := at(i/3, pixel/4, h), at(i%3, pixel%4, wd)
 			for b := range blocks {
-				*(*[Lanes]float32)(list[((i*blocks+b)*16+pixel)*Lanes:]) = *(*[Lanes]float32)(f.bias[(row*4+col)*c.outputs+b*Lanes:])
+				*(*[Lanes]float32)(f.borders[((i*blocks+b)*16+pixel)*Lanes:]) = *(*[Lanes]float32)(f.bias[(row*4+col)*c.outputs+b*Lanes:])
 			}
 		}
 	}
-	return list
 }
 
 // border is the case of foldBias for a pixel.

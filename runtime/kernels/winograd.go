@@ -98,7 +98,20 @@ func channelSpans(spans []span, lo, hi int, at func(block int) int) []span {
 }
 
 func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
-	s := wg.shape
+	tiles := ceilDiv(t.oh, wg.size) * ceilDiv(t.ow, wg.size)
+	return winoJobs.run(ctx, w, t.n*ceilDiv(tiles, wg.tiles), winoJob{wg, t})
+}
+
+// winoJob is a run; an item is a batch of tiles.
+type winoJob struct {
+	*winograd
+	task task
+}
+
+var winoJobs = jobs[winoJob]{item: (*winoJob).item}
+
+func (j *winoJob) item(item int, sc *scratch) {
+	wg, t, s := j.winograd, &j.task, j.winograd.shape
 	across := ceilDiv(t.ow, wg.size)
 	tiles := ceilDiv(t.oh, wg.size) * across
 	batches := ceilDiv(tiles, wg.tiles)
@@ -111,58 +124,56 @@ func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
 	outTile := wg.chunks[len(wg.chunks)-1].blocks * Lanes // the last is the biggest
 	inPos, outPos := inTile, outTile
 	inTile, outTile = winoPoints*inTile+winoLine, winoPoints*outTile+winoLine
-	return w.each(ctx, t.n*batches, func(item int, sc *scratch) {
-		image := item / batches
-		first := item % batches * wg.tiles
-		var list [winoTiles]tileRun
-		runs := tileRuns(list[:0], wg.size, first, min(first+wg.tiles, tiles), across)
-		buf := sc.floats(wg.tiles * (inTile + outTile))
-		in, out := buf[:wg.tiles*inTile], buf[wg.tiles*inTile:]
-		transform := func(sl *winoSlice) []float32 {
-			to := in
-			if len(wg.chunks) > 1 {
-				to = in[sl.first:]
-			}
-			for b := range Blocks(sl.depth) {
-				plane := t.src[(image*Blocks(s.In)+sl.first/Lanes+b)*t.h*t.w*Lanes:][:t.h*t.w*Lanes]
-				for _, r := range runs {
-					winoInputRun(wg.size, plane, t.h, t.w, r.y-s.Pads[0], r.x-s.Pads[1], r.n, to[r.col*inTile+b*Lanes:], inTile, inPos)
-				}
-			}
-			return to
-		}
+	image := item / batches
+	first := item % batches * wg.tiles
+	var list [winoTiles]tileRun
+	runs := tileRuns(list[:0], wg.size, first, min(first+wg.tiles, tiles), across)
+	buf := sc.floats(wg.tiles * (inTile + outTile))
+	in, out := buf[:wg.tiles*inTile], buf[wg.tiles*inTile:]
+	transform := func(sl *winoSlice) []float32 {
+		to := in
 		if len(wg.chunks) > 1 {
-			for i := range wg.slices {
-				transform(&wg.slices[i])
+			to = in[sl.first:]
+		}
+		for b := range Blocks(sl.depth) {
+			plane := t.src[(image*Blocks(s.In)+sl.first/Lanes+b)*t.h*t.w*Lanes:][:t.h*t.w*Lanes]
+			for _, r := range runs {
+				winoInputRun(wg.size, plane, t.h, t.w, r.y-s.Pads[0], r.x-s.Pads[1], r.n, to[r.col*inTile+b*Lanes:], inTile, inPos)
 			}
 		}
-		count := ceilDiv(min(wg.tiles, tiles-first), panelPixels)
-		for i := range wg.chunks {
-			chunk := &wg.chunks[i]
-			for k := range wg.slices {
-				sl := &wg.slices[k]
-				tiles := in[min(len(in), sl.first):]
-				if len(wg.chunks) == 1 {
-					tiles = transform(sl)
-				}
-				m := panels{count: count, pixel: inTile, spans: sl.spans, depth: sl.depth, blocks: chunk.blocks,
-					cPixel: outTile, cBlock: Lanes, lo: noClamp}
-				if k == 0 {
-					m.start = zeros[:]
-				}
-				size := sl.depth * chunk.blocks * Lanes
-				for pos := range winoPoints {
-					m.a, m.b, m.c = tiles[pos*inPos:], chunk.weights[k][pos*size:][:size], out[pos*outPos:]
-					m.multiply()
-				}
+		return to
+	}
+	if len(wg.chunks) > 1 {
+		for i := range wg.slices {
+			transform(&wg.slices[i])
+		}
+	}
+	count := ceilDiv(min(wg.tiles, tiles-first), panelPixels)
+	for i := range wg.chunks {
+		chunk := &wg.chunks[i]
+		for k := range wg.slices {
+			sl := &wg.slices[k]
+			tiles := in[min(len(in), sl.first):]
+			if len(wg.chunks) == 1 {
+				tiles = transform(sl)
 			}
-			for b := range chunk.blocks {
-				for _, r := range runs {
-					wg.store(sc, &t, image, chunk.first+b, r, out[r.col*outTile+b*Lanes:], outTile, outPos, chunk.bias[b*Lanes:])
-				}
+			m := panels{count: count, pixel: inTile, spans: sl.spans, depth: sl.depth, blocks: chunk.blocks,
+				cPixel: outTile, cBlock: Lanes, lo: noClamp}
+			if k == 0 {
+				m.start = zeros[:]
+			}
+			size := sl.depth * chunk.blocks * Lanes
+			for pos := range winoPoints {
+				m.a, m.b, m.c = tiles[pos*inPos:], chunk.weights[k][pos*size:][:size], out[pos*outPos:]
+				m.multiply()
 			}
 		}
-	})
+		for b := range chunk.blocks {
+			for _, r := range runs {
+				wg.store(sc, t, image, chunk.first+b, r, out[r.col*outTile+b*Lanes:], outTile, outPos, chunk.bias[b*Lanes:])
+			}
+		}
+	}
 }
 
 // store transforms the products of one block of outputs for a run of tiles, puts

@@ -1,0 +1,6 @@
+//go:build race
+
+package testenv
+
+// Race is whether the race detector watches.
+const Race = true
