@@ -7,44 +7,36 @@ import (
 	"github.com/daq-sr/daq/runtime"
 )
 
-// moments returns those of the quantized inputs with the wanted outputs, and the
-// covariances of the inputs before quantization and of the quantization noise.
-func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin) (gram *calib.Gram, signal, noise []float64, err error) {
-	gram = calib.NewGram(l.inputs, l.outputs)
-	before, change := calib.NewGram(l.inputs, 0), calib.NewGram(l.inputs, 0)
+// moments are covariances [inputs, inputs] of what one group of a convolution
+// reads (im2col patches): of its quantized inputs, of these before quantization, and
+// of the quantization noise.
+type moments struct{ inputs, signal, noise []float64 }
+
+// moments takes them over positions of all pictures; y is the convolution's output.
+func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin) (*moments, error) {
+	inputs, signal, noise := calib.NewGram(l.inputs), calib.NewGram(l.inputs), calib.NewGram(l.inputs)
 	share := (max(leastSamples, samplesPerInput*l.inputs) + len(x) - 1) / len(x)
 	for i := range x {
 		shape, out := x[i].quantized.Shape, y[i].float.Shape
-		hw := out[2] * out[3]
-		at := calib.Positions(hw, share)
+		at := calib.Positions(out[2]*out[3], share)
 		gather := func(t *runtime.Tensor) []float32 {
 			rows := make([]float32, len(at)*l.inputs)
 			p.Gather(rows, t.Data.([]float32), g, shape[1], shape[2], shape[3], out[3], at)
 			return rows
 		}
-		rows, float := gather(x[i].quantized), gather(clean[i].quantized)
-		errors := make([]float32, len(rows))
-		for j, v := range rows {
-			errors[j] = v - float[j]
+		quantized, before := gather(x[i].quantized), gather(clean[i].quantized)
+		change := make([]float32, len(quantized))
+		for j, v := range quantized {
+			change[j] = v - before[j]
 		}
-		want := make([]float32, len(at)*l.outputs)
-		from := y[i].float.Data.([]float32)
-		for j, pos := range at {
-			for o := range l.outputs {
-				want[j*l.outputs+o] = from[(g*l.outputs+o)*hw+pos]
-			}
-		}
-		for _, add := range []func() error{
-			func() error { return gram.Add(ctx, r.workers, rows, want, len(at)) },
-			func() error { return before.Add(ctx, r.workers, float, nil, len(at)) },
-			func() error { return change.Add(ctx, r.workers, errors, nil, len(at)) },
-		} {
-			if err := add(); err != nil {
-				return nil, nil, nil, err
+		for _, add := range []struct {
+			to   *calib.Gram
+			rows []float32
+		}{{inputs, quantized}, {signal, before}, {noise, change}} {
+			if err := add.to.Add(ctx, r.workers, add.rows, len(at)); err != nil {
+				return nil, err
 			}
 		}
 	}
-	signal, _ = before.Covariance()
-	noise, _ = change.Covariance()
-	return gram, signal, noise, nil
+	return &moments{inputs.Covariance(), signal.Covariance(), noise.Covariance()}, nil
 }

@@ -7,7 +7,6 @@ import (
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas64"
 
-	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime"
@@ -126,9 +125,9 @@ const (
 	fidelity = 3
 )
 
-// round chooses the weights of one convolution. clean is its input before, x
-// after quantization, y the output of the float network. A convolution whose
-// weights were rounded for another reader takes them and has its own bias.
+// round chooses the weights of one convolution, not the bias. clean is its input
+// before, x after quantization, y its output. A convolution whose weights were
+// rounded for another reader takes them.
 func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean, x, y []twin) (*Rounded, error) {
 	float := n.Inputs[1].Const
 	data, err := float.Float32s()
@@ -140,32 +139,19 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	if len(w.Scales) > 1 && len(w.Scales) != channels {
 		return nil, fmt.Errorf("%d scales for %d output channels: give one, or one for each", len(w.Scales), channels)
 	}
-	out := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, channels), bias: make([]float32, channels)}
-	before := r.shared[n.Inputs[1]]
-	if before != nil && before.bits == w.Bits {
-		out.codes, out.scales = before.codes, before.scales
-	} else {
-		before = nil
-		r.shared[n.Inputs[1]] = out
+	if before := r.shared[n.Inputs[1]]; before != nil && before.bits == w.Bits {
+		return &Rounded{bits: w.Bits, codes: before.codes, scales: before.scales}, nil
 	}
+	out := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, channels)}
+	r.shared[n.Inputs[1]] = out
 	patches := patchesOf(n, x[0].float.Shape, y[0].float.Shape)
 	for g := range layout.groups {
-		gram, signal, noise, err := r.moments(ctx, patches, layout, g, clean, x, y)
+		m, err := r.moments(ctx, patches, layout, g, clean, x, y)
 		if err != nil {
 			return nil, err
 		}
-		if before == nil {
-			if err := r.roundGroup(ctx, out, w, layout, g, data, gram, signal, noise); err != nil {
-				return nil, err
-			}
-		}
-		meanX, meanY := gram.Mean()
-		for o := range layout.outputs {
-			window := quant.WeightWindow(out.scales[g*layout.outputs+o], r.plan.weightLevels(w))
-			for i := range layout.inputs {
-				meanY[o] -= float64(float64(window.Decode(out.codes[layout.index(g, o, i)])) * meanX[i])
-			}
-			out.bias[g*layout.outputs+o] = float32(meanY[o])
+		if err := r.roundGroup(ctx, out, w, layout, g, data, m); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
@@ -173,25 +159,24 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 
 // roundGroup chooses codes and scales of group g: float weights that let less of
 // the inputs' quantization noise through first, then codes for these.
-func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, gram *calib.Gram, signal, noise []float64) error {
+func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, m *moments) error {
 	k, levels := l.inputs, r.plan.weightLevels(w)
-	covariance, _ := gram.Covariance()
 	variance := 0.0
 	for i := range k {
-		variance += covariance[i*k+i] / float64(k)
+		variance += m.inputs[i*k+i] / float64(k)
 	}
 	variance = max(variance, 1e-30)
 	// Least fidelity*|(v-w) x|^2 + |v e|^2 for signal x and noise e is at
 	// v = w - w E (fidelity*X + E)^-1.
-	both := signal
-	for i, e := range noise {
+	both := m.signal
+	for i, e := range m.noise {
 		both[i] = float64(fidelity*both[i]) + e
 	}
 	quieter, err := damped(both, k, 1e-4*fidelity*variance)
 	if err != nil {
 		return err
 	}
-	rounding, err := damped(covariance, k, damping*variance)
+	rounding, err := damped(m.inputs, k, damping*variance)
 	if err != nil {
 		return err
 	}
@@ -201,7 +186,7 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 		for i, v := range row {
 			target[i] = float64(v)
 		}
-		blas64.Gemv(blas.NoTrans, 1, blas64.General{Rows: k, Cols: k, Stride: k, Data: noise},
+		blas64.Gemv(blas.NoTrans, 1, blas64.General{Rows: k, Cols: k, Stride: k, Data: m.noise},
 			blas64.Vector{N: k, Inc: 1, Data: target}, 0, blas64.Vector{N: k, Inc: 1, Data: change})
 		quieter.Solve(change)
 		for i := range target {

@@ -100,15 +100,10 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 			float := inputs[1][0].float
 			inputs[1] = []twin{{float: float, quantized: r.dequantized(n, weights, rounded)}}
 		}
-		err = r.each(ctx, pictures, func(p int) error {
-			if err := evaluate(p, true); err != nil {
-				return err
-			}
-			if rounded != nil {
-				addBias(outputs[0][p].quantized, rounded.bias, r.bias(n))
-			}
-			return nil
-		})
+		err = r.each(ctx, pictures, func(p int) error { return evaluate(p, true) })
+		if err == nil && rounded != nil {
+			rounded.bias = r.correctMean(outputs[0], r.bias(n))
+		}
 	}
 	if err != nil {
 		return err
@@ -258,16 +253,33 @@ func (r *rounder) bias(n *onnx.Node) []float32 {
 	return b
 }
 
-// addBias replaces old by bias in y [1,C,H,W].
-func addBias(y *runtime.Tensor, bias, old []float32) {
-	data := y.Data.([]float32)
-	hw := len(data) / len(bias)
-	for c, b := range bias {
-		if old != nil {
-			b -= old[c]
+// correctMean moves every channel of the quantized outputs [1,C,H,W] to the mean
+// that it has in the float network over all pictures, and returns the bias, in
+// place of old, that does so.
+func (r *rounder) correctMean(y []twin, old []float32) []float32 {
+	bias := make([]float32, y[0].float.Shape[1])
+	copy(bias, old)
+	for c := range bias {
+		sum, count := 0.0, 0
+		for _, t := range y {
+			float, quantized := channel(t.float, c), channel(t.quantized, c)
+			for i, v := range float {
+				sum += float64(v) - float64(quantized[i])
+			}
+			count += len(float)
 		}
-		for i := range hw {
-			data[c*hw+i] += b
+		shift := float32(sum / float64(count))
+		bias[c] += shift
+		for _, t := range y {
+			for i := range channel(t.quantized, c) {
+				channel(t.quantized, c)[i] += shift
+			}
 		}
 	}
+	return bias
+}
+
+func channel(t *runtime.Tensor, c int) []float32 {
+	hw := t.Shape[2] * t.Shape[3]
+	return t.Data.([]float32)[c*hw : (c+1)*hw]
 }
