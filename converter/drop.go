@@ -6,6 +6,7 @@ import (
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/internal/imaging"
+	"github.com/daq-sr/daq/internal/metric"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 	"github.com/daq-sr/daq/runtime"
@@ -27,53 +28,77 @@ const (
 	dropSize     = 192 // of an original, at most
 )
 
-// originals returns the middles of some calibration pictures, their sides
-// multiples of the network's scale.
-func (q *Quantized) originals(images *calib.Dataset) (originals []*imaging.Image, err error) {
+// reference is the middle of a calibration picture, shrunk, and what the float
+// network makes of that.
+type reference struct {
+	small, original *imaging.Image
+	psnr            float64
+}
+
+// takeReferences fills in q.references; their sides are multiples of the network's
+// scale.
+func (q *Quantized) takeReferences(ctx context.Context, images *calib.Dataset, o QuantizeOptions) error {
 	names := images.Names()
 	count := min(len(names), dropPictures)
 	for i := range count {
+		o.Progress.report("compare", i, count)
 		m, err := images.Image(i * len(names) / count)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		scale := q.Network.Scale
 		w, h := min(m.Width, dropSize)/scale*scale, min(m.Height, dropSize)/scale*scale
 		if min(w, h) < 8*scale {
 			continue // too little is left of it
 		}
-		originals = append(originals, cutOut(m, (m.Width-w)/2, (m.Height-h)/2, w, h))
+		r := reference{original: cutOut(m, (m.Width-w)/2, (m.Height-h)/2, w, h)}
+		if r.small, err = imaging.Resize(r.original, w/scale, h/scale); err != nil {
+			return err
+		}
+		if r.psnr, err = r.measure(ctx, q.Network); err != nil {
+			return fmt.Errorf("float network: %w", err)
+		}
+		q.references = append(q.references, r)
 	}
-	return originals, nil
+	return nil
+}
+
+// measure returns the PSNR-Y of what a network makes of the reference.
+func (r *reference) measure(ctx context.Context, n *calib.Network) (float64, error) {
+	picture, err := n.Upscale(ctx, r.small)
+	if err != nil {
+		return 0, err
+	}
+	psnr, err := metric.PSNR(picture, r.original, n.Scale)
+	return min(psnr, maxPSNR), err
 }
 
 // drop measures a quantized network. Without a picture that is large enough all
 // is zero.
 func (q *Quantized) drop(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (d Drop, err error) {
-	originals, err := q.originals(images)
-	if err != nil || len(originals) == 0 {
-		return d, err
+	if q.references == nil {
+		if err := q.takeReferences(ctx, images, o); err != nil {
+			return d, err
+		}
+	}
+	if len(q.references) == 0 {
+		return d, nil
 	}
 	in := calib.Input{Range: q.Network.Range, Enlarge: o.Input.Enlarge}
 	network, err := Open(ctx, quantized, in, runtime.Options{Threads: o.Threads})
 	if err != nil {
 		return d, fmt.Errorf("quantized network: %w", err)
 	}
-	for i, original := range originals {
-		o.Progress.report("compare", i, len(originals))
-		scale := q.Network.Scale
-		lr, err := imaging.Resize(original, original.Width/scale, original.Height/scale)
+	for i, r := range q.references {
+		o.Progress.report("compare", i, len(q.references))
+		psnr, err := r.measure(ctx, network)
 		if err != nil {
-			return d, err
+			return d, fmt.Errorf("quantized network: %w", err)
 		}
-		one, err := compare(ctx, q.Network, network, calib.Pair{LR: lr, HR: original}, false)
-		if err != nil {
-			return d, err
-		}
-		d.Float += one.Float.PSNR / float64(len(originals))
-		d.Quantized += one.Quantized.PSNR / float64(len(originals))
+		d.Float += r.psnr / float64(len(q.references))
+		d.Quantized += psnr / float64(len(q.references))
 	}
-	d.Pictures = len(originals)
+	d.Pictures = len(q.references)
 	return d, nil
 }
 

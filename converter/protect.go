@@ -94,11 +94,14 @@ func dominating(losses []LayerLoss) (count int) {
 // lose most of it more bits, if that helps. It returns the network it leaves.
 func (q *Quantized) protect(ctx context.Context, images *calib.Dataset, quantized *onnx.Model, o QuantizeOptions) (*onnx.Model, error) {
 	var err error
-	if q.Losses, err = q.layerLosses(ctx, images, o); err != nil || !o.mayProtect() {
+	if q.Losses, err = q.layerLosses(ctx, images, o); err != nil || !o.uniform() {
 		return quantized, err
 	}
 	worst := q.Losses[:dominating(q.Losses)]
-	if len(worst) == 0 {
+	if !o.Protect {
+		q.Unprotected = worst
+	}
+	if !o.Protect || len(worst) == 0 {
 		return quantized, nil
 	}
 	before := *q
@@ -121,9 +124,9 @@ func (q *Quantized) protect(ctx context.Context, images *calib.Dataset, quantize
 	return better, nil
 }
 
-// mayProtect reports whether bits are the settings' and may be more in some layers.
-func (o *QuantizeOptions) mayProtect() bool {
-	return o.Protect && o.Plan == nil && o.Budget == (Budget{}) && o.MaxDrop == 0
+// uniform reports whether bits are those of the settings, the same in all layers.
+func (o *QuantizeOptions) uniform() bool {
+	return o.Plan == nil && o.Budget == (Budget{}) && o.MaxDrop == 0
 }
 
 func tensorsOf(losses []LayerLoss) (names []string) {

@@ -40,8 +40,11 @@ type Quantized struct {
 	Drop    Drop           // on the calibration pictures; zero when there are none
 	Done    *passes.Quantized
 
-	Losses    []LayerLoss // of every layer, the worst first; measured when the drop is large
-	Protected []LayerLoss // of these, before, the layers that have more bits than the settings say
+	Losses      []LayerLoss // of every layer, the worst first; measured when the drop is large
+	Protected   []LayerLoss // of these, before, the layers that have more bits than the settings say
+	Unprotected []LayerLoss // or those that would have with QuantizeOptions.Protect
+
+	references []reference // of the float network, to measure Drop against
 }
 
 // Quantize makes a quantized copy of a float network: simplify, calibrate on the

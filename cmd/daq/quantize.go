@@ -324,29 +324,40 @@ func (f *quantizeFlags) remedy(path string, q *converter.Quantized) string {
 	if len(q.Losses) == 0 { // static
 		return fmt.Sprintf("%.1f dB were lost: quantize with more bits, leave the worst layers float with --exclude (daq sensitivity names them), or choose --mode dynamic", q.Drop.DB())
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%.1f dB were lost.", q.Drop.DB())
 	const most = 3
 	var worst, layers []string
-	share, total := 0.0, 0.0
+	total := 0.0
 	rest := q.Losses[len(q.Protected):]
 	for _, l := range rest {
 		total += l.Share
 	}
 	for _, l := range rest[:min(most, len(rest))] {
-		worst = append(worst, fmt.Sprintf("%s (%.0f%%)", l.Tensor, 100*l.Share/total))
+		worst = append(worst, fmt.Sprintf("%s (%.0f%%)", l.Tensor, 100*l.Share/max(total, 1e-30)))
 		layers = append(layers, l.Layers...)
-		share += l.Share / total
 	}
+	var ways []string
+	if n := len(q.Unprotected); n > 0 {
+		ways = append(ways, fmt.Sprintf("--protect, which gives 8 bits to what stands out (%d of %d layers)", n, len(q.Losses)))
+	}
+	uniform := f.plan == "" && q.Mixed == nil
+	if bits := min(f.weightBits, f.activationBits); uniform && bits < quant.MaxBits {
+		ways = append(ways, fmt.Sprintf("--bits %d", min(bits+2, quant.MaxBits)))
+	}
+	if len(layers) > 0 {
+		ways = append(ways, fmt.Sprintf("--exclude '%s', which leaves the convolutions that read these inputs float", pattern(layers)))
+	}
+	if uniform {
+		ways = append(ways, "bits where they matter, with --average-bits or, searched, --max-drop 0.5")
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%.1f dB were lost.", q.Drop.DB())
 	if len(worst) > 0 {
 		fmt.Fprintf(&b, " The inputs that cost most when quantized alone: %s.", strings.Join(worst, ", "))
 	}
-	if share > 0.4 {
-		fmt.Fprintf(&b, " Give them 8 bits with --protect, or leave their convolutions float: --exclude '%s'. Or", pattern(layers))
-	} else {
-		b.WriteString(" No layer stands out: the network needs more bits, --bits 6. Or leave these float (--exclude), or")
+	if len(ways) > 0 {
+		fmt.Fprintf(&b, " What helps: %s.", strings.Join(ways, "; or "))
 	}
-	fmt.Fprintf(&b, " spend bits where they matter with --average-bits, or search with --max-drop 0.5 (daq sensitivity %s --calib %s shows every layer)", path, f.calib.dir)
+	fmt.Fprintf(&b, " Every layer: daq sensitivity %s --calib %s", path, f.calib.dir)
 	return b.String()
 }
 
