@@ -343,6 +343,9 @@ func (f *quantizeFlags) remedy(path string, q *converter.Quantized) string {
 	if bits := min(f.weightBits, f.activationBits); uniform && bits < quant.MaxBits {
 		ways = append(ways, fmt.Sprintf("--bits %d", min(bits+2, quant.MaxBits)))
 	}
+	if f.averageBits > 0 {
+		ways = append(ways, fmt.Sprintf("--average-bits %g", min(f.averageBits+1, quant.MaxBits)))
+	}
 	if len(layers) > 0 {
 		ways = append(ways, fmt.Sprintf("--exclude '%s', which leaves the convolutions that read these inputs float", pattern(layers)))
 	}
