@@ -10,7 +10,7 @@ import (
 func TestAverageBitsAndPlanDiff(t *testing.T) {
 	f := newFiles(t)
 	float, photos := f.path("float.onnx"), f.path("photos")
-	text := must(t, "quantize", float, "-o", f.path("mixed.onnx"), "--calib", photos, "--average-bits", "2.5", "--save-plan", f.path("mixed.json"))
+	text := must(t, "quantize", float, "-o", f.path("mixed.onnx"), "--calib", photos, "--average-bits", "3", "--save-plan", f.path("mixed.json"))
 	for _, want := range []string{"average", "noise", "against the float network"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q lacks %q", text, want)
