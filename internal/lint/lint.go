@@ -123,7 +123,7 @@ func (r *Report) Count(l Level) int {
 // Rules returns the rules of a target, or all for nil.
 func Rules(t *target.Target) []*Rule {
 	var list []*Rule
-	for _, family := range [][]Rule{loadRules, typeRules, lostRules, fuseRules, saturateRules, rangeRules, valueRules, openvinoRules, tensorrtRules} {
+	for _, family := range [][]Rule{loadRules, typeRules, lostRules, fuseRules, saturateRules, rangeRules, valueRules, qualityRules, openvinoRules, tensorrtRules} {
 		for i := range family {
 			if r := &family[i]; t == nil || r.Targets == nil || slices.Contains(r.Targets, t.Name) {
 				list = append(list, r)
