@@ -56,8 +56,6 @@ func NewConv(s ConvShape, weights, bias []float32, o Options) (*Conv, error) {
 	switch {
 	case winogradSuits(s, o):
 		c.algorithm = newWinograd(s, weights, bias, o)
-	case s.PlanarOutput():
-		c.algorithm = newFewConv(s, weights, bias, o.lowest())
 	default:
 		c.algorithm = newDirectConv(s, weights, bias, o.lowest())
 	}
@@ -89,11 +87,9 @@ func (c *Conv) OutputSize(h, w int) (int, int) {
 // pictures have.
 func (s ConvShape) PlanarInput() bool { return s.In < Lanes/2 }
 
-// PlanarOutput reports whether the output is planar: so few channels that a block
-// would be mostly padding.
-func (s ConvShape) PlanarOutput() bool {
-	return s.Out <= maxFew && s.Groups == 1 && s.Stride == [2]int{1, 1}
-}
+// PlanarOutput reports whether the output is planar: so few channels, of many, that a
+// block would be mostly padding.
+func (s ConvShape) PlanarOutput() bool { return s.Out <= maxFew && s.Groups == 1 && !s.PlanarInput() }
 
 // PlanarInput is ConvShape.PlanarInput.
 func (c *Conv) PlanarInput() bool { return c.shape.PlanarInput() }

@@ -35,7 +35,7 @@ func NewConvTranspose(s ConvShape, weights, bias []float32, o Options) (*ConvTra
 					taps = append(taps, tap{dy, dx, k})
 				}
 			}
-			d := newDirect(s, taps, bias, o.lowest(), weight)
+			d := newDirect(s, taps, bias, o.lowest(), false, weight)
 			d.step, d.first = s.Stride, [2]int{py, px}
 			c.phases = append(c.phases, d)
 		}

@@ -23,6 +23,7 @@ type direct struct {
 	left, right int    // least and largest dx
 	chunks      []directChunk
 	lanewise    bool // every output channel sees the input channel of its number alone
+	planes      bool // the outputs, few, are planes
 	lo          float32
 }
 
@@ -34,7 +35,7 @@ type tap struct{ dy, dx, number int }
 type directChunk struct {
 	first, blocks int
 	from, to      int       // input channels
-	weights       []float32 // packBlocks of [taps][channels], or lanewise [taps][16]
+	weights       []float32 // packBlocks of [taps][channels], lanewise [taps][16], of planes [taps][blocks][outputs][16]
 	bias          []float32
 }
 
@@ -44,15 +45,15 @@ func newDirectConv(s ConvShape, weights, bias []float32, lo float32) *direct {
 		taps = append(taps, tap{k/s.Kernel[1]*s.Dilation[0] - s.Pads[0], k%s.Kernel[1]*s.Dilation[1] - s.Pads[1], k})
 	}
 	in, size := s.In/s.Groups, s.taps()
-	d := newDirect(s, taps, bias, lo, func(o, c, k int) float32 { return weights[(o*in+c)*size+k] })
+	d := newDirect(s, taps, bias, lo, s.PlanarOutput(), func(o, c, k int) float32 { return weights[(o*in+c)*size+k] })
 	d.stride = s.Stride
 	return d
 }
 
 // newDirect packs weight(o, c, k) of output channel o, input channel c of its
 // group and tap number k.
-func newDirect(s ConvShape, taps []tap, bias []float32, lo float32, weight func(o, c, k int) float32) *direct {
-	d := &direct{in: s.In, out: s.Out, stride: [2]int{1, 1}, step: [2]int{1, 1}, taps: taps, lo: lo}
+func newDirect(s ConvShape, taps []tap, bias []float32, lo float32, planes bool, weight func(o, c, k int) float32) *direct {
+	d := &direct{in: s.In, out: s.Out, stride: [2]int{1, 1}, step: [2]int{1, 1}, taps: taps, lo: lo, planes: planes}
 	slices.SortStableFunc(taps, func(a, b tap) int { return cmp.Compare(a.dy, b.dy) })
 	for i, t := range taps {
 		if i == 0 || t.dy != taps[i-1].dy {
@@ -82,7 +83,17 @@ func newDirect(s ConvShape, taps []tap, bias []float32, lo float32, weight func(
 			}
 			return weight(o, channel%in, taps[k/(c.to-c.from)].number)
 		}
-		if d.lanewise {
+		switch {
+		case d.planes:
+			for k := range len(taps) * Blocks(s.In) * s.Out * Lanes {
+				tap, block, o, l := k/Lanes/s.Out/Blocks(s.In), k/Lanes/s.Out%Blocks(s.In), k/Lanes%s.Out, k%Lanes
+				v := float32(0)
+				if c := block*Lanes + l; c < s.In {
+					v = weight(o, c, taps[tap].number)
+				}
+				c.weights = append(c.weights, v)
+			}
+		case d.lanewise:
 			for k := range taps {
 				for l := range Lanes {
 					v := float32(0)
@@ -92,7 +103,7 @@ func newDirect(s ConvShape, taps []tap, bias []float32, lo float32, weight func(
 					c.weights = append(c.weights, v)
 				}
 			}
-		} else {
+		default:
 			c.weights = packBlocks(blocks, len(taps)*(c.to-c.from), of)
 		}
 		d.chunks = append(d.chunks, c)
@@ -171,8 +182,13 @@ func (d *direct) run(ctx context.Context, w *Workers, t task) error {
 	}
 	cost := 0
 	for _, c := range d.chunks {
-		if cost += c.blocks * len(d.taps) * (c.to - c.from) * Lanes; d.lanewise {
-			cost += 8 * len(d.taps)
+		switch each := len(d.taps) * (c.to - c.from); {
+		case d.planes:
+			cost += d.out * each
+		case d.lanewise:
+			cost += (Lanes + 8) * len(d.taps)
+		default:
+			cost += c.blocks * each * Lanes
 		}
 	}
 	segment := min(gw, max(8*panelPixels, roundUp(directWork/max(cost, 1), 2*panelPixels)))
@@ -235,13 +251,25 @@ func (j *directJob) item(item int, sc *scratch) {
 			x += panelPixels
 		}
 		if t.tail != nil {
-			for b := range Blocks(d.out) {
-				number := image*Blocks(d.out) + b
-				t.tail.apply(sc, number, ((number*t.oh+y)*t.ow+x0)*Lanes, (x1-x0)*Lanes)
+			lanes := d.outLanes()
+			for b := range d.outPlanes() {
+				number := image*d.outPlanes() + b
+				t.tail.apply(sc, number, ((number*t.oh+y)*t.ow+x0)*lanes, (x1-x0)*lanes)
 			}
 		}
 	}
 }
+
+// outLanes is the number of elements of an output pixel, of which an image has
+// outPlanes planes.
+func (d *direct) outLanes() int {
+	if d.planes {
+		return 1
+	}
+	return Lanes
+}
+
+func (d *direct) outPlanes() int { return ceilDiv(d.out, d.outLanes()) }
 
 // inside returns the range of taps whose rows exist for windows that begin at
 // row y.
@@ -295,7 +323,12 @@ func (p *directPanels) chunk(i int, m *panels, inFrame bool) {
 		each = len(list) / len(p.taps)
 	}
 	m.spans, m.start, m.lo, m.blocks = list[p.lo*each:p.hi*each], c.bias, p.direct.lo, c.blocks
-	if p.lanewise {
+	switch {
+	case p.planes:
+		m.b = c.weights[p.lo*each*p.out*Lanes:]
+		m.dots(p.out)
+		return
+	case p.lanewise:
 		m.b = c.weights[p.lo*Lanes:]
 		m.lanewise()
 		return
@@ -305,17 +338,17 @@ func (p *directPanels) chunk(i int, m *panels, inFrame bool) {
 	m.multiply()
 }
 
-// output is where the grid's pixel x of a block is.
-func (p *directPanels) output(block, x int) int {
+// output is where the grid's pixel x of a block or plane is.
+func (p *directPanels) output(plane, x int) int {
 	t := &p.task
-	row := (p.image*Blocks(p.out)+block)*t.oh + p.y*p.step[0] + p.first[0]
-	return (row*t.ow + x*p.step[1] + p.first[1]) * Lanes
+	row := (p.image*p.outPlanes()+plane)*t.oh + p.y*p.step[0] + p.first[0]
+	return (row*t.ow + x*p.step[1] + p.first[1]) * p.outLanes()
 }
 
 // read computes panels from x on whose windows lie in the image.
 func (p *directPanels) read(x, count int) {
 	m := panels{count: count, a: p.src, at: (p.y*p.stride[0]*p.wd + x*p.stride[1]) * p.pixel, pixel: p.stride[1] * p.pixel,
-		cPixel: p.step[1] * Lanes, cBlock: p.task.oh * p.task.ow * Lanes}
+		cPixel: p.step[1] * p.outLanes(), cBlock: p.task.oh * p.task.ow * p.outLanes()}
 	for i := range p.chunks {
 		m.c = p.task.dst[p.output(p.chunks[i].first, x):]
 		p.chunk(i, &m, false)
@@ -344,16 +377,21 @@ func (p *directPanels) readFrame(x, n int) {
 			clear(line[to*f.pixel:])
 		}
 	}
+	lanes := p.outLanes()
 	m := panels{count: 1, a: buf, at: -p.left * p.pixel, pixel: p.stride[1] * p.pixel,
-		c: sums, cPixel: Lanes, cBlock: panelPixels * Lanes}
+		c: sums, cPixel: lanes, cBlock: panelPixels * lanes}
 	if f.size == 0 { // no taps: the bias alone
 		m.a = sums
 	}
 	for i, c := range p.chunks {
 		p.chunk(i, &m, true)
-		for b := range c.blocks {
+		planes := c.blocks
+		if p.planes {
+			planes = p.out
+		}
+		for b := range planes {
 			for k := range n {
-				copy(p.task.dst[p.output(c.first+b, x+k):][:Lanes], sums[(b*panelPixels+k)*Lanes:])
+				copy(p.task.dst[p.output(c.first+b, x+k):][:lanes], sums[(b*panelPixels+k)*lanes:])
 			}
 		}
 	}

@@ -135,29 +135,28 @@ func (m *panels) lanewise() {
 	}
 }
 
-// maxFew is the number of output planes of few.
-const maxFew = 3
-
-func (m *panels) few(outs int) {
-	if level == withGo {
-		m.fewGo(outs)
+func (m *panels) dots(outs int) {
+	if m.count == 0 {
 		return
 	}
-	p := panelArgs{count: m.count, a: &m.a[0], at: 4 * m.at, spans: &m.spans[0], spanCount: len(m.spans),
-		b: &m.b[0], c: &m.c[0], cBlock: 4 * m.cBlock, start: &m.start[:outs][0], lo: m.lo}
+	if level == withGo {
+		m.dotsGo(outs)
+		return
+	}
+	p := m.args()
 	switch wide := level == withAVX512; {
 	case outs == 1 && wide:
-		fewAVX512_1(p.bytes())
+		dotsAVX512_1(p.bytes())
 	case outs == 1:
-		fewAVX2_1(p.bytes())
+		dotsAVX2_1(p.bytes())
 	case outs == 2 && wide:
-		fewAVX512_2(p.bytes())
+		dotsAVX512_2(p.bytes())
 	case outs == 2:
-		fewAVX2_2(p.bytes())
+		dotsAVX2_2(p.bytes())
 	case wide:
-		fewAVX512_3(p.bytes())
+		dotsAVX512_3(p.bytes())
 	default:
-		fewAVX2_3(p.bytes())
+		dotsAVX2_3(p.bytes())
 	}
 }
 

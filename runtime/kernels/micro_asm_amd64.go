@@ -44,20 +44,20 @@ func panelAVX2_6x1(args *byte)
 //go:noescape
 func lanewiseAVX2(args *byte)
 
-// fewAVX2_1 is fewGo for 1 outputs. It uses its arguments up.
+// dotsAVX2_1 is dotsGo for 1 outputs. It uses its arguments up.
 //
 //go:noescape
-func fewAVX2_1(args *byte)
+func dotsAVX2_1(args *byte)
 
-// fewAVX2_2 is fewGo for 2 outputs. It uses its arguments up.
+// dotsAVX2_2 is dotsGo for 2 outputs. It uses its arguments up.
 //
 //go:noescape
-func fewAVX2_2(args *byte)
+func dotsAVX2_2(args *byte)
 
-// fewAVX2_3 is fewGo for 3 outputs. It uses its arguments up.
+// dotsAVX2_3 is dotsGo for 3 outputs. It uses its arguments up.
 //
 //go:noescape
-func fewAVX2_3(args *byte)
+func dotsAVX2_3(args *byte)
 
 // winoInputAVX2 is winoInputGo; row, step, tile and pos are in bytes.
 //
@@ -109,20 +109,20 @@ func panelAVX512_6x4(args *byte)
 //go:noescape
 func lanewiseAVX512(args *byte)
 
-// fewAVX512_1 is fewGo for 1 outputs. It uses its arguments up.
+// dotsAVX512_1 is dotsGo for 1 outputs. It uses its arguments up.
 //
 //go:noescape
-func fewAVX512_1(args *byte)
+func dotsAVX512_1(args *byte)
 
-// fewAVX512_2 is fewGo for 2 outputs. It uses its arguments up.
+// dotsAVX512_2 is dotsGo for 2 outputs. It uses its arguments up.
 //
 //go:noescape
-func fewAVX512_2(args *byte)
+func dotsAVX512_2(args *byte)
 
-// fewAVX512_3 is fewGo for 3 outputs. It uses its arguments up.
+// dotsAVX512_3 is dotsGo for 3 outputs. It uses its arguments up.
 //
 //go:noescape
-func fewAVX512_3(args *byte)
+func dotsAVX512_3(args *byte)
 
 // winoInputAVX512 is winoInputGo; row, step, tile and pos are in bytes.
 //

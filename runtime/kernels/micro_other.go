@@ -11,9 +11,6 @@ const (
 
 var level = withGo
 
-// maxFew is the number of output planes of few.
-const maxFew = 3
-
 func gemmPanel(blocks, k int, a, b, c []float32, ldc int, start []float32, lo float32) {
 	gemmPanelGo(blocks, k, a, b, c, ldc, start, lo)
 }
@@ -22,7 +19,7 @@ func (m *panels) multiply() { m.panelGo() }
 
 func (m *panels) lanewise() { m.lanewiseGo() }
 
-func (m *panels) few(outs int) { m.fewGo(outs) }
+func (m *panels) dots(outs int) { m.dotsGo(outs) }
 
 func winoInput(tiles int, src []float32, row, step int, dst []float32, tile, pos int) {
 	winoInputGo(tiles, src, row, step, dst, tile, pos)

@@ -107,29 +107,22 @@ func (m *panels) lanewiseGo() {
 	}
 }
 
-// fewGo computes a few output planes, cBlock apart, from planes: every span is
-// one element of the window of pixel 0, b is [spans][outs], start [outs]. A
-// panel is fewPixels() pixels.
-func (m *panels) fewGo(outs int) {
-	for o := range outs {
-		c := m.c[o*m.cBlock:][:m.count*fewPixels()]
-		fill(c, m.start[o])
-		for k, s := range m.spans {
-			w := m.b[k*outs+o]
-			for i, v := range m.a[m.at+s.at/4:][:len(c)] {
-				c[i] += v * w
-			}
-		}
-		for i, v := range c {
-			c[i] = clamp(v, m.lo)
-		}
-	}
-}
+// maxFew is the largest number of outputs of dots.
+const maxFew = 3
 
-// fewPixels is the number of pixels of a panel of few.
-func fewPixels() int {
-	if level == withAVX512 {
-		return 64
+// dotsGo computes a few output planes, cBlock apart, cPixel is 1: b is
+// [spans][outs][16], a span one block of channels, start [16].
+func (m *panels) dotsGo(outs int) {
+	for p := range m.count * panelPixels {
+		for o := range outs {
+			sum := m.start[o]
+			for k, s := range m.spans {
+				w := m.b[(k*outs+o)*Lanes:][:s.n]
+				for l, v := range m.a[m.at+p*m.pixel+s.at/4:][:s.n] {
+					sum += v * w[l]
+				}
+			}
+			m.c[o*m.cBlock+p] = clamp(sum, m.lo)
+		}
 	}
-	return 32
 }

@@ -28,7 +28,7 @@ func main() {
 		}
 		lanewise(m)
 		for outs := 1; outs <= 3; outs++ {
-			few(m, outs)
+			dots(m, outs)
 		}
 		winoInput(m)
 		winoOutput(m, 6)

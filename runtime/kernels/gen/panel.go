@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"math"
+	"sync"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -283,56 +285,141 @@ func lanewise(m isa) {
 	nextPanel(args, n, "panel")
 }
 
-// few: 4 vectors of pixels for each of a few output planes; the weights are
-// broadcast.
-func few(m isa, outs int) {
-	const n = 4
-	args := text(fmt.Sprintf("few%s_%d", m.name, outs), fmt.Sprintf("is fewGo for %d outputs.", outs))
-	acc := func(o, v int) reg.VecPhysical { return m.v[o*n+v] }
-	weight := m.v[outs*n:][:outs]
-	pixels := m.v[outs*n+outs]
-	base := loadArg(args, argA)
+// dots: 6 pixels of a few outputs, with channels as lanes: sums of 16 channels stay in
+// registers and are added up in the end.
+func dots(m isa, outs int) {
+	args := text(fmt.Sprintf("dots%s_%d", m.name, outs), fmt.Sprintf("is dotsGo for %d outputs.", outs))
+	n := 6 // pixels at a time
+	if m.bytes == 32 {
+		n = 3
+	}
+	vecs := m.perBlock()
+	// The first registers are free for sums of sums.
+	acc := func(p, o int) reg.VecPhysical { return m.v[len(m.v)-1-p*outs-o] }
+	weight, pixel, mask := m.v[:outs], m.v[outs], m.v[outs+1]
+	low := xs[m.bytes/8]
+	stride, base := loadArg(args, argPixel), loadArg(args, argA)
 	ADDQ(Mem{Base: args, Disp: argAt}, base)
+	a := newRows(n, stride)
+	three := times3(stride)
 
 	Label("panel")
-	start := loadArg(args, argStart)
-	for o := range outs {
-		for v := range n {
-			VBROADCASTSS(Mem{Base: start, Disp: 4 * o}, acc(o, v))
-		}
-	}
-	spans, count, b := loadArg(args, argSpans), loadArg(args, argCount), loadArg(args, argB)
-	Label("tap")
-	at := GP64()
-	MOVQ(Mem{Base: spans}, at)
-	ADDQ(Imm(16), spans)
-	for o := range outs {
-		VBROADCASTSS(Mem{Base: b, Disp: 4 * o}, weight[o])
-	}
-	for v := range n {
-		VMOVUPS(Mem{Base: base, Index: at, Scale: 1, Disp: v * m.bytes}, pixels)
+	for first := 0; first < 6; first += n {
+		label := func(name string) string { return fmt.Sprint(name, first) }
 		for o := range outs {
-			VFMADD231PS(pixels, weight[o], acc(o, v))
+			for p := range n {
+				if m.bytes == 64 {
+					VPXORD(acc(p, o), acc(p, o), acc(p, o))
+				} else {
+					VPXOR(acc(p, o), acc(p, o), acc(p, o))
+				}
+			}
+		}
+		spans, count, b := loadArg(args, argSpans), loadArg(args, argCount), loadArg(args, argB)
+		step := func(masks reg.GPVirtual) {
+			for v := range vecs {
+				for o, w := range weight {
+					VMOVUPS(Mem{Base: b, Disp: 64*o + v*m.bytes}, w)
+				}
+				if masks != nil {
+					VMOVUPS(Mem{Base: masks, Disp: v * m.bytes}, mask)
+				}
+				for p := range n {
+					VMOVUPS(a.at(p, v*m.bytes), pixel)
+					if masks != nil && m.bytes == 64 {
+						VPANDD(mask, pixel, pixel)
+					} else if masks != nil {
+						VPAND(mask, pixel, pixel)
+					}
+					for o, w := range weight {
+						VFMADD231PS(pixel, w, acc(p, o))
+					}
+				}
+			}
+		}
+		TESTQ(count, count)
+		JZ(LabelRef(label("sums")))
+		Label(label("span"))
+		at := GP64()
+		MOVQ(Mem{Base: spans}, at)
+		a.set(Mem{Base: base, Index: at, Scale: 1}, three)
+		CMPQ(Mem{Base: spans, Disp: 8}, Imm(16))
+		JNE(LabelRef(label("part")))
+		step(nil)
+		Label(label("next"))
+		ADDQ(Imm(16), spans)
+		ADDQ(U32(uint32(64*outs)), b)
+		DECQ(count)
+		JNZ(LabelRef(label("span")))
+		JMP(LabelRef(label("sums")))
+		Label(label("part")) // other lanes may hold anything
+		masks := GP64()
+		LEAQ(laneMask().Offset(64), masks)
+		MOVQ(Mem{Base: spans, Disp: 8}, at)
+		SHLQ(Imm(2), at)
+		SUBQ(at, masks)
+		step(masks)
+		JMP(LabelRef(label("next")))
+
+		Label(label("sums"))
+		ADDQ(three, base)
+		if n == 6 {
+			ADDQ(three, base)
+		}
+		c, start, plane := loadArg(args, argC), loadArg(args, argStart), loadArg(args, argCBlock)
+		VBROADCASTSS(Mem{Base: args, Disp: argLo}, low)
+		for o := range outs {
+			VBROADCASTSS(Mem{Base: start, Disp: 4 * o}, xs[6])
+			y := func(p int) reg.VecPhysical { return ys[p] }
+			if m.bytes == 64 {
+				for p := range n {
+					VSHUFF64X2(Imm(0x4e), acc(p, o), acc(p, o), zs[p]) // the other half
+					VADDPS(acc(p, o), zs[p], zs[p])
+				}
+			} else {
+				y = func(p int) reg.VecPhysical { return acc(p, o) }
+			}
+			// finish adds the halves of ys[i], a sum for each of 4 pixels.
+			finish := func(i int) {
+				VEXTRACTF128(Imm(1), ys[i], xs[5])
+				VADDPS(xs[5], xs[i], xs[i])
+				VADDPS(xs[6], xs[i], xs[i])
+				VMAXPS(xs[i], low, xs[i]) // keeps a NaN
+			}
+			VHADDPS(y(1), y(0), ys[0])
+			if n == 3 {
+				VHADDPS(y(2), y(2), ys[1])
+				VHADDPS(ys[1], ys[0], ys[0])
+				finish(0)
+				VMOVLPS(xs[0], Mem{Base: c, Disp: 4 * first})
+				VEXTRACTPS(Imm(2), xs[0], Mem{Base: c, Disp: 4*first + 8})
+			} else {
+				VHADDPS(y(3), y(2), ys[2])
+				VHADDPS(ys[2], ys[0], ys[0])
+				VHADDPS(y(5), y(4), ys[4])
+				VHADDPS(ys[4], ys[4], ys[4])
+				finish(0)
+				finish(4)
+				VMOVUPS(xs[0], Mem{Base: c})
+				VMOVLPS(xs[4], Mem{Base: c, Disp: 16})
+			}
+			if o < outs-1 {
+				ADDQ(plane, c)
+			}
 		}
 	}
-	ADDQ(Imm(uint64(4*outs)), b)
-	DECQ(count)
-	JNZ(LabelRef("tap"))
-	VBROADCASTSS(Mem{Base: args, Disp: argLo}, pixels)
-	c, plane := loadArg(args, argC), loadArg(args, argCBlock)
-	for o := range outs {
-		for v := range n {
-			VMAXPS(acc(o, v), pixels, acc(o, v))
-			VMOVUPS(acc(o, v), Mem{Base: c, Disp: v * m.bytes})
-		}
-		if o < outs-1 {
-			ADDQ(plane, c)
-		}
-	}
-	ADDQ(U32(uint32(n*m.bytes)), base)
-	ADDQ(U32(uint32(n*m.bytes)), Mem{Base: args, Disp: argC})
-	DECQ(Mem{Base: args, Disp: argPanels})
-	JNZ(LabelRef("panel"))
-	VZEROUPPER()
-	RET()
+	nextPanel(args, 6, "panel")
 }
+
+// laneMask is 16 lanes of ones, then 16 of zeros.
+var laneMask = sync.OnceValue(func() Mem {
+	m := GLOBL("laneMask", RODATA|NOPTR)
+	for i := range 32 {
+		v := uint32(0)
+		if i < 16 {
+			v = math.MaxUint32
+		}
+		DATA(4*i, U32(v))
+	}
+	return m
+})
