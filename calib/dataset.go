@@ -3,6 +3,7 @@ package calib
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"sort"
@@ -21,6 +22,25 @@ type Dataset struct {
 
 	dir   string
 	names []string
+	most  int // pixels of each picture, 0 for all
+}
+
+// leastSample is the side of the smallest square that a sample takes of a picture: about
+// what a super-resolution network looks at for one pixel.
+const leastSample = 96
+
+// Sample returns a dataset of at most so many pixels, whatever the number and size of
+// the pictures: of each the middle, squares of the same area unless a side is
+// shorter; of some evenly spread pictures where less than 96x96 of each would be left.
+func (d *Dataset) Sample(pixels int) *Dataset {
+	s := *d
+	count := min(len(d.names), max(pixels/(leastSample*leastSample), 1))
+	s.most = pixels / count
+	s.names = nil
+	for i := range count {
+		s.names = append(s.names, d.names[i*len(d.names)/count])
+	}
+	return &s
 }
 
 // OpenDataset lists a folder. A folder without pictures is an error.
@@ -41,15 +61,22 @@ func OpenDataset(dir string, downscale int) (*Dataset, error) {
 // Names returns the file names, sorted.
 func (d *Dataset) Names() []string { return d.names }
 
-// Image decodes picture i of Names.
+// Image decodes picture i of Names, or what a sample takes of it.
 func (d *Dataset) Image(i int) (*imaging.Image, error) {
 	path := filepath.Join(d.dir, d.names[i])
 	m, err := imaging.ReadFile(path)
-	if err != nil || d.Downscale == 1 {
-		return m, err
+	if err != nil {
+		return nil, err
 	}
-	if m, err = imaging.Downscale8(m, d.Downscale); err != nil {
-		return nil, fmt.Errorf("picture %s: %w", path, err)
+	if d.Downscale > 1 {
+		if m, err = imaging.Downscale8(m, d.Downscale); err != nil {
+			return nil, fmt.Errorf("picture %s: %w", path, err)
+		}
+	}
+	if d.most > 0 && m.Width*m.Height > d.most {
+		side := int(math.Sqrt(float64(d.most)))
+		w := min(m.Width, max(side, d.most/m.Height))
+		return m.Middle(w, min(m.Height, d.most/w)), nil
 	}
 	return m, nil
 }

@@ -153,3 +153,38 @@ func TestPairsOfSet5(t *testing.T) {
 		}
 	}
 }
+
+// A sample has no more pixels than asked for, whatever there is.
+func TestSample(t *testing.T) {
+	dir := t.TempDir()
+	for name, size := range map[string][2]int{"a.png": {400, 300}, "b.png": {150, 600}, "c.png": {50, 40}, "d.png": {700, 20}} {
+		put(t, dir, name, size[0], size[1])
+	}
+	d, err := OpenDataset(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		pixels int
+		want   []int // widths and heights
+	}{
+		{1 << 20, []int{400, 300, 150, 600, 50, 40, 700, 20}}, // more than there are
+		{160000, []int{200, 200, 150, 266, 50, 40, 700, 20}},
+		{40000, []int{100, 100, 100, 100, 50, 40, 500, 20}},
+		{20000, []int{100, 100, 50, 40}}, // 96x96 of each would be too many: every other one
+		{100, []int{10, 10}},
+	} {
+		s := d.Sample(c.pixels)
+		var sizes []int
+		err := s.Each(context.Background(), func(_ string, m *imaging.Image) error {
+			sizes = append(sizes, m.Width, m.Height)
+			return nil
+		})
+		if err != nil || !slices.Equal(sizes, c.want) || len(s.Names()) != len(sizes)/2 {
+			t.Errorf("%d pixels: %v (%v), want %v", c.pixels, sizes, err, c.want)
+		}
+	}
+	if len(d.Names()) != 4 {
+		t.Error("the sample changed what it was taken from")
+	}
+}

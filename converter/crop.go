@@ -24,7 +24,7 @@ func largestDifference(original, bicubic, float, quantized *imaging.Image) *Crop
 			}
 		}
 	}
-	cut := func(m *imaging.Image) *imaging.Image { return cutOut(m, crop.X, crop.Y, w, h) }
+	cut := func(m *imaging.Image) *imaging.Image { return m.Region(crop.X, crop.Y, w, h) }
 	crop.Original, crop.Bicubic, crop.Float, crop.Quantized = cut(original), cut(bicubic), cut(float), cut(quantized)
 	return crop
 }
@@ -51,15 +51,4 @@ func squaredDifference(a, b *imaging.Image, x0, y0, w, h int) float64 {
 		}
 	}
 	return sum
-}
-
-func cutOut(m *imaging.Image, x0, y0, w, h int) *imaging.Image {
-	out := imaging.New(w, h, m.Channels)
-	for c := range m.Channels {
-		src, dst := m.Plane(c), out.Plane(c)
-		for y := range h {
-			copy(dst[y*w:(y+1)*w], src[(y0+y)*m.Width+x0:])
-		}
-	}
-	return out
 }

@@ -51,7 +51,7 @@ func (q *Quantized) takeReferences(ctx context.Context, images *calib.Dataset, o
 		if min(w, h) < 8*scale {
 			continue // too little is left of it
 		}
-		r := reference{original: cutOut(m, (m.Width-w)/2, (m.Height-h)/2, w, h)}
+		r := reference{original: m.Middle(w, h)}
 		if r.small, err = imaging.Resize(r.original, w/scale, h/scale); err != nil {
 			return err
 		}

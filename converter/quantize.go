@@ -202,8 +202,7 @@ func (q *Quantized) pieces(images *calib.Dataset, count, size int) (pieces []*ru
 		if err != nil {
 			return nil, err
 		}
-		w, h := min(m.Width, size), min(m.Height, size)
-		t, err := q.Network.Tensor(cutOut(m, (m.Width-w)/2, (m.Height-h)/2, w, h))
+		t, err := q.Network.Tensor(m.Middle(min(m.Width, size), min(m.Height, size)))
 		if err != nil {
 			return nil, err
 		}

@@ -16,7 +16,11 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 	passes.FreeSkip(q.Model.Graph, t, o.Layers)
 	if o.Plan == nil {
 		tensors := passes.StaticTensors(q.Model.Graph, t, o.Layers)
-		if q.Profile, q.Network, err = calibrate(ctx, q.Model, q.Source, tensors, true, images, o); err != nil {
+		sample := images
+		if images != nil && o.Profile == nil {
+			sample = images.Sample(samplePixels)
+		}
+		if q.Profile, q.Network, err = calibrate(ctx, q.Model, q.Source, tensors, true, sample, o); err != nil {
 			return err
 		}
 		if q.Plan, err = passes.MakeStaticPlan(q.Model.Graph, o.Settings, t, q.Profile, q.Network.Range); err != nil {
@@ -36,6 +40,10 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 	q.Done, err = passes.QuantizeStatic(q.Model, q.Plan, rounding, t, o.Opset)
 	return err
 }
+
+// samplePixels are as many as static ranges are taken from, in all pictures together:
+// more change nothing but the time.
+const samplePixels = 1 << 18
 
 // Form returns the target and the mode that the options or the plan name; it checks that it
 // has the mode.

@@ -142,6 +142,11 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	if before := r.shared[n.Inputs[1]]; before != nil && before.bits == w.Bits {
 		return &Rounded{bits: w.Bits, codes: before.codes, scales: before.scales}, nil
 	}
+	if r.isFine(n, w) {
+		out, err := nearestWeights(n, w, r.plan.weightLevels(w))
+		r.shared[n.Inputs[1]] = out
+		return out, err
+	}
 	out := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, channels)}
 	r.shared[n.Inputs[1]] = out
 	patches := patchesOf(n, x[0].float.Shape, y[0].float.Shape)
@@ -155,6 +160,46 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 		}
 	}
 	return out, nil
+}
+
+// isFine reports whether weights and inputs have 8 bits: what weights rounded to the
+// nearest codes cost is then too little to be measured.
+func (r *rounder) isFine(n *onnx.Node, w *WeightPlan) bool {
+	a := r.activations[n.Label()]
+	if a == nil {
+		a = r.static[n.Inputs[0].Name]
+	}
+	return w.Bits == 8 && a != nil && a.Bits == 8 && len(a.ChannelBits) == 0
+}
+
+// nearestWeights rounds the weights of a convolution to the nearest codes of the scales
+// that the plan states or, where it states none, of the best ones.
+func nearestWeights(n *onnx.Node, w *WeightPlan, levels int) (*Rounded, error) {
+	data, err := n.Inputs[1].Const.Float32s()
+	if err != nil {
+		return nil, err
+	}
+	l := matrixOf(n, n.Inputs[1].Const.Shape)
+	r := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, l.groups*l.outputs)}
+	row, codes := make([]float32, l.inputs), make([]uint8, l.inputs)
+	for c := range r.scales {
+		l.row(data, c/l.outputs, c%l.outputs, row)
+		scale := quant.BestWeightScale(row, levels)
+		if len(w.Scales) > 0 {
+			scale = w.Scales[min(c, len(w.Scales)-1)]
+		}
+		if err := quant.EncodeWeights(codes, row, scale, levels); err != nil {
+			return nil, err
+		}
+		r.scales[c] = l.boundPairs(codes, levels, w.PairSum, scale, func(scale float32) float32 {
+			_ = quant.EncodeWeights(codes, row, scale, levels) // the same finite weights
+			return scale
+		})
+		for i, code := range codes {
+			r.codes[l.index(c/l.outputs, c%l.outputs, i)] = code
+		}
+	}
+	return r, nil
 }
 
 // roundGroup chooses codes and scales of group g: float weights that let less of

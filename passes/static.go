@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 )
@@ -202,31 +201,11 @@ func (e *staticEmitter) rounded(n *onnx.Node, w *WeightPlan) (*Rounded, error) {
 	if r := e.rounding[w.Node]; r != nil {
 		return r, nil
 	}
-	data, err := n.Inputs[1].Const.Float32s()
+	r, err := nearestWeights(n, w, e.plan.weightLevels(w))
 	if err != nil {
 		return nil, err
 	}
-	l, levels := matrixOf(n, n.Inputs[1].Const.Shape), e.plan.weightLevels(w)
-	channels := l.groups * l.outputs
-	r := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, channels), bias: make([]float32, channels)}
-	row, codes := make([]float32, l.inputs), make([]uint8, l.inputs)
-	for c := range r.scales {
-		l.row(data, c/l.outputs, c%l.outputs, row)
-		scale := quant.BestWeightScale(row, levels)
-		if len(w.Scales) > 0 {
-			scale = w.Scales[min(c, len(w.Scales)-1)]
-		}
-		if err := quant.EncodeWeights(codes, row, scale, levels); err != nil {
-			return nil, err
-		}
-		r.scales[c] = l.boundPairs(codes, levels, w.PairSum, scale, func(scale float32) float32 {
-			_ = quant.EncodeWeights(codes, row, scale, levels) // the same finite weights
-			return scale
-		})
-		for i, code := range codes {
-			r.codes[l.index(c/l.outputs, c%l.outputs, i)] = code
-		}
-	}
+	r.bias = make([]float32, len(r.scales))
 	if b := n.Input(2); b != nil {
 		old, err := b.Const.Float32s()
 		if err != nil {

@@ -56,6 +56,11 @@ func (m *Image) Region(x, y, width, height int) *Image {
 	return out
 }
 
+// Middle returns a copy of the middle width x height pixels, which m must have.
+func (m *Image) Middle(width, height int) *Image {
+	return m.Region((m.Width-width)/2, (m.Height-height)/2, width, height)
+}
+
 // CropToMultiple cuts Width and Height down to multiples of k, as benchmarks do
 // before they downscale by k.
 func (m *Image) CropToMultiple(k int) (*Image, error) {
