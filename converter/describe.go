@@ -72,7 +72,7 @@ func digest(m *onnx.Model) string {
 // span writes bit-widths as "4" or "2-8".
 func span(bits []int) string {
 	if len(bits) == 0 {
-		return ""
+		return "float"
 	}
 	least, most := bits[0], bits[0]
 	for _, b := range bits {

@@ -13,6 +13,9 @@ import (
 // quantizeStatic makes a static graph of the simplified model of q: calibrate,
 // plan, fold the scales of channels, round the weights, rewrite.
 func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t *target.Target, o QuantizeOptions) (err error) {
+	if t.WeightsOnly() {
+		return q.quantizeStorage(ctx, images, t, o)
+	}
 	passes.FreeSkip(q.Model.Graph, t, o.Layers)
 	if o.Plan == nil {
 		tensors := passes.StaticTensors(q.Model.Graph, t, o.Layers)
@@ -38,6 +41,27 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 		return err
 	}
 	q.Done, err = passes.QuantizeStatic(q.Model, q.Plan, rounding, t, o.Opset)
+	return err
+}
+
+// quantizeStorage stores the weights of the simplified model of q in integers, rounded for
+// the pictures where there are any.
+func (q *Quantized) quantizeStorage(ctx context.Context, images *calib.Dataset, t *target.Target, o QuantizeOptions) (err error) {
+	in := o.Input
+	if o.Plan != nil {
+		in = o.inputOf(o.Plan)
+	} else if q.Plan, err = passes.MakeStoragePlan(q.Model.Graph, o.Settings, t); err != nil {
+		return err
+	}
+	if q.Network, err = Open(ctx, q.Model, in, runtime.Options{Threads: o.Threads}); err != nil {
+		return err
+	}
+	q.Plan.Model, q.Plan.InputRange = q.Source, q.Network.Range
+	rounding, err := q.round(ctx, images, o)
+	if err != nil {
+		return err
+	}
+	q.Done, err = passes.QuantizeStorage(q.Model, q.Plan, rounding, t, o.Opset)
 	return err
 }
 

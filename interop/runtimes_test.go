@@ -74,6 +74,8 @@ var forms = []form{
 	{"portable 8 bits", true, functions, dynamic(8, 0)},
 	{"portable 4 bits", true, regexp.MustCompile("^(ort|ort extended|ort disabled|reference|web)$"), dynamic(4, 0)},
 	{"portable 4 bits opset 18 inlined", true, everywhere, inlined(4, 18)},
+	{"storage 4 bits", false, regexp.MustCompile("^(ort.*|reference|web)$"), static("storage", 4)},
+	{"storage 2 bits", false, regexp.MustCompile("^(ort|ort extended|ort disabled|reference|web)$"), static("storage", 2)},
 }
 
 // limit is what a runtime is known not to run, whatever the form of the network. A cell

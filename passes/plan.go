@@ -63,6 +63,7 @@ type WeightPlan struct {
 	Bits    int       `json:"bits"`               // 1 to 8
 	Scales  []float32 `json:"scales,omitempty"`   // distance of two levels: one, or one for each output channel; the rule's when empty
 	Nearest bool      `json:"nearest,omitempty"`  // to the nearest codes, even where there are pictures to round for
+	Block   int       `json:"block,omitempty"`    // storage: input channels that share a scale, 0 for all of them
 	PairSum int       `json:"pair_sum,omitempty"` // static: bound of the sum of two codes that are added in a pair, 0 for none
 }
 
@@ -183,9 +184,9 @@ func Tensors(convs []*onnx.Node) []string {
 }
 
 // weightLevels returns the number of codes of weights: a static plan has the
-// symmetric ones around zero.
+// symmetric ones around zero, but for blocks.
 func (p *Plan) weightLevels(w *WeightPlan) int {
-	if p.Mode == target.Static {
+	if p.Mode == target.Static && w.Block == 0 {
 		return quant.Levels(w.Bits) - 1
 	}
 	return quant.Levels(w.Bits)
@@ -324,6 +325,9 @@ func (a *ActivationPlan) checkStatic() error {
 func (w *WeightPlan) check() error {
 	if err := quant.CheckBits(w.Bits); err != nil {
 		return err
+	}
+	if w.Block < 0 || w.Block > 0 && (w.Bits < 2 || w.Bits == 8 || len(w.Scales) > 0) {
+		return fmt.Errorf("block %d with %d bits and %d scales: blocks are for 2 to 7 bits and have scales of their own", w.Block, w.Bits, len(w.Scales))
 	}
 	return checkSteps(w.Scales)
 }

@@ -20,8 +20,9 @@ type Rounding map[string]*Rounded
 // Rounded are the weights of one convolution.
 type Rounded struct {
 	bits   int
+	block  int       // input channels that share a scale, 0 for all
 	codes  []uint8   // in the element order of the weights
-	scales []float32 // one for each output channel
+	scales []float32 // one for each output channel, or for each block [Out, blocks, kH, kW]
 	bias   []float32 // what the convolution adds instead of its own bias
 }
 
@@ -139,8 +140,8 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	if len(w.Scales) > 1 && len(w.Scales) != channels {
 		return nil, fmt.Errorf("%d scales for %d output channels: give one, or one for each", len(w.Scales), channels)
 	}
-	if before := r.shared[n.Inputs[1]]; before != nil && before.bits == w.Bits {
-		return &Rounded{bits: w.Bits, codes: before.codes, scales: before.scales}, nil
+	if before := r.shared[n.Inputs[1]]; before != nil && before.bits == w.Bits && before.block == w.Block {
+		return &Rounded{bits: w.Bits, block: w.Block, codes: before.codes, scales: before.scales}, nil
 	}
 	if r.isFine(n, w) {
 		out, err := nearestWeights(n, w, r.plan.weightLevels(w))
@@ -148,6 +149,9 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 		return out, err
 	}
 	out := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, channels)}
+	if w.Block > 0 {
+		out = newBlocks(layout, w)
+	}
 	r.shared[n.Inputs[1]] = out
 	patches := patchesOf(n, x[0].float.Shape, y[0].float.Shape)
 	for g := range layout.groups {
@@ -162,14 +166,14 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	return out, nil
 }
 
-// isFine reports whether weights and inputs have 8 bits: what weights rounded to the
+// isFine reports whether weights have 8 bits and inputs as many or float: what weights rounded to the
 // nearest codes cost is then too little to be measured.
 func (r *rounder) isFine(n *onnx.Node, w *WeightPlan) bool {
 	a := r.activations[n.Label()]
 	if a == nil {
 		a = r.static[n.Inputs[0].Name]
 	}
-	return w.Bits == 8 && a != nil && a.Bits == 8 && len(a.ChannelBits) == 0
+	return w.Bits == 8 && (a == nil || a.Bits == 8 && len(a.ChannelBits) == 0)
 }
 
 // nearestWeights rounds the weights of a convolution to the nearest codes of the scales
@@ -225,6 +229,13 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 	if err != nil {
 		return err
 	}
+	if w.Block > 0 {
+		return r.workers.For(ctx, l.outputs, func(o, _ int) {
+			l.setBlocks(out, data, w.Block, g, o, func(codes []uint8, scales []float32, w []float64, block []int) {
+				rounding.RoundBlocks(codes, scales, w, block, levels)
+			})
+		})
+	}
 	return r.workers.For(ctx, l.outputs, func(o, _ int) {
 		row, target, change := make([]float32, k), make([]float64, k), make([]float64, k)
 		l.row(data, g, o, row)
@@ -279,10 +290,8 @@ func (r *rounder) dequantized(n *onnx.Node, w *WeightPlan, q *Rounded) *runtime.
 	data := make([]float32, len(q.codes))
 	for g := range l.groups {
 		for o := range l.outputs {
-			window := quant.WeightWindow(q.scales[g*l.outputs+o], r.plan.weightLevels(w))
 			for i := range l.inputs {
-				at := l.index(g, o, i)
-				data[at] = window.Decode(q.codes[at])
+				data[l.index(g, o, i)] = l.level(q, r.plan.weightLevels(w), g, o, i)
 			}
 		}
 	}

@@ -44,9 +44,6 @@ func MakeStaticPlan(g *onnx.Graph, s Settings, t *target.Target, profile *calib.
 	if s.ActivationBits < 8 && !t.Activations.IntegerClip {
 		return nil, fmt.Errorf("%s has no activations of fewer than 8 bits: choose --activation-bits 8, or the target onnxruntime", t.For)
 	}
-	if t.Activations.Type == onnx.Undefined {
-		return nil, fmt.Errorf("target %s: files with quantized weights alone are not written yet: choose the target portable, whose weights are packed too", t.Name)
-	}
 	chosen, err := Select(g, s.Layers)
 	if err != nil {
 		return nil, err

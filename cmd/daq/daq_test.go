@@ -51,6 +51,8 @@ func TestUsageErrors(t *testing.T) {
 		{"quantize m.onnx -o x.onnx --calib d --threads -1", "--threads -1"},
 		{"quantize m.onnx -o x.onnx --plan p.json --bits 3", "--plan holds the choice of --bits"},
 		{"quantize m.onnx -o x.onnx --calib d --mode static --inline", "--inline is for dynamic quantization"},
+		{"quantize m.onnx -o x.onnx --target storage --activation-bits 4", "--activation-bits is about activations"},
+		{"quantize m.onnx -o x.onnx --target storage --profile p", "--profile is about activations"},
 		{"validate f.onnx", "QUANTIZED.onnx is missing"},
 		{"validate f.onnx q.onnx", "--data DIR is missing"},
 		{"validate f.onnx q.onnx --data d --max-drop much", "much"},

@@ -42,6 +42,8 @@ type quantizeFlags struct {
 	profile        string
 	overwrite      bool
 	json           bool
+
+	weightsOnly bool // the target leaves activations in float: pictures are not needed
 }
 
 func newQuantize(t *terminal) *cobra.Command {
@@ -61,7 +63,8 @@ that knows ONNX functions.`,
   daq quantize edsr.onnx -o edsr_paper.onnx --step paper --bits 3
   daq quantize edsr.onnx -o edsr_3bit.onnx --calib photos --profile edsr.profile --bits 3
   daq quantize edsr.onnx -o edsr_edited.onnx --plan edited.json
-  daq quantize edsr.onnx -o edsr_anywhere.onnx --calib photos --inline --opset 13`,
+  daq quantize edsr.onnx -o edsr_anywhere.onnx --calib photos --inline --opset 13
+  daq quantize edsr.onnx -o edsr_small.onnx --calib photos --target storage --bits 4`,
 		Args:                  arguments("MODEL.onnx"),
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -74,7 +77,7 @@ that knows ONNX functions.`,
 	f.calib.add(flags)
 	flags.StringVar(&f.mode, "mode", "", "dynamic: every channel by its distribution in the picture at hand; or static: ranges from the pictures of --calib, as plain QuantizeLinear and DequantizeLinear, which runtimes execute in integers; the target's own when not given, else dynamic")
 	flags.StringVar(&f.target, "target", "", "runtime that OUT.onnx is for, which decides its form: "+strings.Join(target.Names(), ", ")+"; portable when not given, onnxruntime with --mode static")
-	flags.IntVar(&f.bits, "bits", 4, "`number` of bits of weights and activations, 1 to 8; in static mode 8 when not given")
+	flags.IntVar(&f.bits, "bits", 4, "`number` of bits of weights and activations, 1 to 8; in static mode 8 when not given; for storage of weights alone")
 	flags.IntVar(&f.weightBits, "weight-bits", 4, "`number` of bits of weights alone")
 	flags.IntVar(&f.activationBits, "activation-bits", 4, "`number` of bits of activations alone")
 	flags.IntVar(&f.sigmaBits, "sigma-bits", 0, "`number` of bits of the deviation of each channel; 0 leaves it in float")
@@ -172,7 +175,7 @@ func (f *quantizeFlags) options(flags *pflag.FlagSet) (o converter.QuantizeOptio
 	if f.profile != "" && (f.plan != "" || o.Rule != passes.Calibrated) {
 		return o, usagef("--profile is for --step calibrated and no --plan: nothing else reads statistics")
 	}
-	if f.plan == "" && o.Rule == passes.Calibrated && f.calib.dir == "" && f.profile == "" {
+	if f.plan == "" && !f.weightsOnly && o.Rule == passes.Calibrated && f.calib.dir == "" && f.profile == "" {
 		return o, usagef("--calib DIR is missing: give a folder of pictures, or choose --step paper, which needs none")
 	}
 	return o, nil
@@ -183,14 +186,21 @@ func (f *quantizeFlags) form(o *converter.QuantizeOptions, flags *pflag.FlagSet)
 	if f.plan != "" {
 		return nil
 	}
-	_, mode, err := o.Form()
+	to, mode, err := o.Form()
 	if err != nil {
 		return usagef("--%v", err)
 	}
 	if mode != target.Static {
 		return nil
 	}
-	if !flags.Changed("bits") {
+	f.weightsOnly = to.WeightsOnly()
+	if f.weightsOnly {
+		for _, name := range []string{"activation-bits", "profile"} {
+			if flags.Changed(name) {
+				return usagef("--%s is about activations, which the target %s leaves in float: leave it out", name, to.Name)
+			}
+		}
+	} else if !flags.Changed("bits") {
 		f.bits = 8
 		if !flags.Changed("weight-bits") {
 			f.weightBits = 8

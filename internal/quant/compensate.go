@@ -97,15 +97,15 @@ func (c *Compensator) Round(codes []uint8, w []float64, levels int, start float3
 	trial, best := make([]uint8, c.n), make([]uint8, c.n)
 	for _, m := range multiples {
 		s := float32(float64(start) * m)
-		if e := c.nearestPlane(trial, ordered, levels, float64(s)); e < least {
+		if e := c.nearestPlane(trial, ordered, c.midRise(levels, s)); e < least {
 			least, scale = e, s
 			trial, best = best, trial
 		}
 	}
-	mse = c.descend(best, ordered, levels, float64(scale))
+	mse = c.descend(best, ordered, c.midRise(levels, scale))
 	if s := c.refit(best, ordered, levels); free && s > 0 {
 		copy(trial, best)
-		if e := c.descend(trial, ordered, levels, float64(s)); e < mse {
+		if e := c.descend(trial, ordered, c.midRise(levels, s)); e < mse {
 			scale, mse, best = s, e, trial
 		}
 	}
@@ -117,19 +117,31 @@ func (c *Compensator) Round(codes []uint8, w []float64, levels int, start float3
 
 var scaleMultiples = []float64{0.78, 0.85, 0.92, 1, 1.08}
 
-func level(code uint8, levels int, scale float64) float64 {
-	return (float64(code) - float64(levels-1)/2) * scale
+// grid holds the levels of n weights: (code - zero) * scale.
+type grid struct {
+	levels int
+	zero   float64
+	scale  []float64 // of each weight, in the order of rounding
 }
+
+// midRise is the grid of weights of one scale with as many levels on both sides of zero.
+func (c *Compensator) midRise(levels int, scale float32) grid {
+	return grid{levels, float64(levels-1) / 2, slices.Repeat([]float64{float64(scale)}, c.n)}
+}
+
+func (g grid) level(j int, code uint8) float64 { return (float64(code) - g.zero) * g.scale[j] }
+
+func (g grid) nearest(j int, w float64) uint8 { return clamp(w/g.scale[j]+(g.zero+0.5), g.levels) }
 
 // nearestPlane rounds from the last input to the first; each takes over what the
 // errors of those before it do to the output. It returns the error.
-func (c *Compensator) nearestPlane(codes []uint8, w []float64, levels int, scale float64) (mse float64) {
+func (c *Compensator) nearestPlane(codes []uint8, w []float64, g grid) (mse float64) {
 	off := make([]float64, c.n) // w - q
 	for j := c.n - 1; j >= 0; j-- {
 		row := c.root.Data[j*c.root.Stride : j*c.root.Stride+c.n]
 		rest := blas64.Dot(blas64.Vector{N: c.n - 1 - j, Inc: 1, Data: row[j+1:]}, blas64.Vector{N: c.n - 1 - j, Inc: 1, Data: off[j+1:]})
-		codes[j] = clamp((w[j]+rest/row[j])/scale+float64(levels)/2, levels)
-		off[j] = w[j] - level(codes[j], levels, scale)
+		codes[j] = g.nearest(j, w[j]+rest/row[j])
+		off[j] = w[j] - g.level(j, codes[j])
 		left := float64(row[j]*off[j]) + rest
 		mse += float64(left * left)
 	}
@@ -138,11 +150,11 @@ func (c *Compensator) nearestPlane(codes []uint8, w []float64, levels int, scale
 
 // descend changes single codes as long as that lowers the error, which it
 // returns.
-func (c *Compensator) descend(codes []uint8, w []float64, levels int, scale float64) float64 {
+func (c *Compensator) descend(codes []uint8, w []float64, g grid) float64 {
 	n := c.n
 	off := make([]float64, n)
 	for j := range off {
-		off[j] = w[j] - level(codes[j], levels, scale)
+		off[j] = w[j] - g.level(j, codes[j])
 	}
 	grad := make([]float64, n) // A (w-q)
 	vector := func(d []float64) blas64.Vector { return blas64.Vector{N: n, Inc: 1, Data: d} }
@@ -152,14 +164,13 @@ func (c *Compensator) descend(codes []uint8, w []float64, levels int, scale floa
 		for j := n - 1; j >= 0; j-- {
 			d := c.a.Data[j*n+j]
 			// The best value of weight j while all others stay.
-			want := level(codes[j], levels, scale) + grad[j]/d
-			code := clamp(want/scale+float64(levels)/2, levels)
+			code := g.nearest(j, g.level(j, codes[j])+grad[j]/d)
 			if code == codes[j] {
 				continue
 			}
-			move := (float64(code) - float64(codes[j])) * scale
+			move := (float64(code) - float64(codes[j])) * g.scale[j]
 			// Rounding must not make it go round in circles.
-			if gain := move * (2*grad[j] - d*move); gain <= 1e-12*d*scale*scale {
+			if gain := move * (2*grad[j] - d*move); gain <= 1e-12*d*g.scale[j]*g.scale[j] {
 				continue
 			}
 			codes[j], off[j], changed = code, off[j]-move, true
@@ -178,7 +189,7 @@ const maxSweeps = 4
 func (c *Compensator) refit(codes []uint8, w []float64, levels int) float32 {
 	u := make([]float64, c.n)
 	for j := range u {
-		u[j] = level(codes[j], levels, 1)
+		u[j] = float64(codes[j]) - float64(levels-1)/2
 	}
 	au := make([]float64, c.n)
 	vector := func(d []float64) blas64.Vector { return blas64.Vector{N: c.n, Inc: 1, Data: d} }

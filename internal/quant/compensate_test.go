@@ -33,9 +33,10 @@ func TestCompensatorBeatsNearest(t *testing.T) {
 		w[i] = float64(w32[i])
 	}
 	errorOf := func(codes []uint8, scale float32, levels int) (sum float64) {
+		level := c.midRise(levels, scale).level
 		for i := range n {
 			for j := range n {
-				sum += (w[i] - level(codes[i], levels, float64(scale))) * covariance[i*n+j] * (w[j] - level(codes[j], levels, float64(scale)))
+				sum += (w[i] - level(i, codes[i])) * covariance[i*n+j] * (w[j] - level(j, codes[j]))
 			}
 		}
 		return sum

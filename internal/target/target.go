@@ -62,6 +62,17 @@ type Weights struct {
 	PairSum int
 }
 
+// TypeOf returns the smallest type that weights of so many bits are stored in.
+func (w *Weights) TypeOf(bits int) onnx.DataType {
+	smallest := w.Type
+	for _, t := range w.Sub8 {
+		if t.Bits() >= bits && t.Bits() < smallest.Bits() {
+			smallest = t
+		}
+	}
+	return smallest
+}
+
 // Form is what a runtime does with an operator between DequantizeLinear and
 // QuantizeLinear.
 type Form int
@@ -92,6 +103,9 @@ func (t *Target) Form(n *onnx.Node) Form {
 	}
 	return f
 }
+
+// WeightsOnly reports whether activations stay float.
+func (t *Target) WeightsOnly() bool { return t.Supports(Static) && t.Activations == (Activations{}) }
 
 // Supports reports whether the target can be written in a mode.
 func (t *Target) Supports(m Mode) bool { return slices.Contains(t.Modes, m) }

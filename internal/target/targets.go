@@ -73,10 +73,11 @@ var tensorrt = &Target{
 	},
 }
 
-// storage: weights alone, in as few bits as the file format has.
+// storage: weights alone, in as few bits as the file format has; blocks and types of 4 bits
+// need opset 21 (ONNX Runtime 1.20), of 2 bits opset 25 (1.24).
 var storage = &Target{
 	Name: "storage", For: "small files, computed in float",
 	Modes:    []Mode{Static},
-	Weights:  Weights{Type: onnx.Int8, Sub8: []onnx.DataType{onnx.Int4, onnx.Int2}, Symmetric: true, PerAxis: true, Block: 32},
-	MinOpset: 21, MaxOpset: 26,
+	Weights:  Weights{Type: onnx.Int8, Sub8: []onnx.DataType{onnx.Int4, onnx.Int2}, PerAxis: true, Block: 32},
+	MinOpset: 13, MaxOpset: 25,
 }
