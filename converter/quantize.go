@@ -172,10 +172,12 @@ func (q *Quantized) plan(ctx context.Context, images *calib.Dataset, o QuantizeO
 	return nil
 }
 
-// Weights are rounded for the middle of some pictures; memory grows with both.
+// Weights are rounded for the middle of some pictures; time and memory grow with both.
+// Static scales do not depend on the picture at hand: less of it is enough.
 const (
-	roundingPictures = 16
-	roundingSize     = 96
+	roundingPictures   = 16
+	roundingSize       = 96
+	staticRoundingSize = 64
 )
 
 // round rounds the weights for the pictures, when there are any and the rule is
@@ -184,7 +186,11 @@ func (q *Quantized) round(ctx context.Context, images *calib.Dataset, o Quantize
 	if images == nil || q.Plan.Rule != passes.Calibrated {
 		return nil, nil
 	}
-	pictures, err := q.pieces(images, roundingPictures, roundingSize)
+	size := roundingSize
+	if q.Plan.Mode == target.Static {
+		size = staticRoundingSize
+	}
+	pictures, err := q.pieces(images, roundingPictures, size)
 	if err != nil {
 		return nil, err
 	}
