@@ -27,11 +27,11 @@ type Dataset struct {
 
 // leastSample is the side of the smallest square that a sample takes of a picture: about
 // what a super-resolution network looks at for one pixel.
-const leastSample = 96
+const leastSample = 80
 
 // Sample returns a dataset of at most so many pixels, whatever the number and size of
 // the pictures: of each the middle, squares of the same area unless a side is
-// shorter; of some evenly spread pictures where less than 96x96 of each would be left.
+// shorter; of some evenly spread pictures where less than 80x80 of each would be left.
 func (d *Dataset) Sample(pixels int) *Dataset {
 	s := *d
 	count := min(len(d.names), max(pixels/(leastSample*leastSample), 1))

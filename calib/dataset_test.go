@@ -171,7 +171,7 @@ func TestSample(t *testing.T) {
 		{1 << 20, []int{400, 300, 150, 600, 50, 40, 700, 20}}, // more than there are
 		{160000, []int{200, 200, 150, 266, 50, 40, 700, 20}},
 		{40000, []int{100, 100, 100, 100, 50, 40, 500, 20}},
-		{20000, []int{100, 100, 50, 40}}, // 96x96 of each would be too many: every other one
+		{20000, []int{81, 82, 81, 82, 50, 40}}, // 80x80 of each would be too many: every other one
 		{100, []int{10, 10}},
 	} {
 		s := d.Sample(c.pixels)

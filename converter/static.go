@@ -67,7 +67,7 @@ func (q *Quantized) quantizeStorage(ctx context.Context, images *calib.Dataset, 
 
 // samplePixels are as many as static ranges are taken from, in all pictures together:
 // more change nothing but the time.
-const samplePixels = 1 << 18
+const samplePixels = 3 << 16
 
 // Form returns the target and the mode that the options or the plan name; it checks that it
 // has the mode.

@@ -41,41 +41,55 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 	for i := range outputs {
 		outputs[i] = make([]twin, pictures)
 	}
-	evaluate := func(picture int, quantized bool) error {
-		args := make([]*runtime.Tensor, len(inputs))
-		for i, in := range inputs {
-			if in != nil {
-				args[i] = in[min(picture, len(in)-1)].of(quantized)
+	// evaluate gives what the node computes of all pictures that want it.
+	evaluate := func(quantized bool, want func(picture int) bool) error {
+		constants := make([]*runtime.Tensor, len(inputs))
+		for i, v := range n.Inputs {
+			if v != nil && v.Const != nil {
+				constants[i] = inputs[i][0].of(quantized)
 			}
 		}
-		out, err := runtime.Eval(ctx, n, r.opset, args)
+		compute, err := runtime.Prepare(n, r.opset, constants)
 		if err != nil {
 			return err
 		}
-		for i, t := range out {
-			if i < len(outputs) {
-				outputs[i][picture].set(quantized, t)
+		return r.each(ctx, pictures, func(p int) error {
+			if !want(p) {
+				return nil
 			}
-		}
-		return nil
+			args := make([]*runtime.Tensor, len(inputs))
+			for i, in := range inputs {
+				if in != nil {
+					args[i] = in[min(p, len(in)-1)].of(quantized)
+				}
+			}
+			out, err := compute(ctx, args)
+			for i, t := range out {
+				if i < len(outputs) {
+					outputs[i][p].set(quantized, t)
+				}
+			}
+			return err
+		})
 	}
-	err := r.each(ctx, pictures, func(p int) error { return evaluate(p, false) })
+	all := func(int) bool { return true }
+	err := evaluate(false, all)
 	if err != nil {
 		return err
 	}
 	weights := r.weights[n.Label()]
 	activation := r.activations[n.Label()]
 	if weights == nil && activation == nil {
-		err = r.each(ctx, pictures, func(p int) error {
+		err = evaluate(true, func(p int) bool {
 			for _, in := range inputs {
 				if in != nil && in[min(p, len(in)-1)].differ() {
-					return evaluate(p, true)
+					return true
 				}
 			}
 			for i := range outputs {
 				outputs[i][p].quantized = outputs[i][p].float
 			}
-			return nil
+			return false
 		})
 	} else {
 		// From here on the inputs are those of the quantized convolution.
@@ -100,7 +114,7 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 			float := inputs[1][0].float
 			inputs[1] = []twin{{float: float, quantized: r.dequantized(n, weights, rounded)}}
 		}
-		err = r.each(ctx, pictures, func(p int) error { return evaluate(p, true) })
+		err = evaluate(true, all)
 		if err == nil && rounded != nil {
 			rounded.bias = r.correctMean(outputs[0], r.bias(n))
 		}

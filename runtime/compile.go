@@ -353,7 +353,6 @@ func (b *builder) site(n *onnx.Node) (s *site, constant bool, err error) {
 		}
 		s.constants = append(s.constants, t)
 	}
-	s.taken = make([]bool, len(n.Inputs))
 	return s, constant, nil
 }
 
@@ -368,7 +367,11 @@ func (b *builder) fold(n *onnx.Node) (done bool, err error) {
 		n.Is("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial") {
 		return false, err
 	}
-	outputs, err := evaluate(context.Background(), s, op, b.workers, b.options.MaxBytes)
+	k, err := prepared(s, op)
+	if err != nil {
+		return false, err
+	}
+	outputs, err := evaluate(context.Background(), s, op, k, s.constants, b.workers, b.options.MaxBytes)
 	if err != nil {
 		return false, err
 	}
@@ -401,7 +404,7 @@ func (b *builder) node(n *onnx.Node, g *group) error {
 		if g != nil {
 			s.tail = g.tail
 		}
-		if st.kernel, err = b.prepare(s, op); err != nil {
+		if st.kernel, err = prepared(s, op); err != nil {
 			return err
 		}
 		st.halves, st.layouts = op.halves, op.layouts
@@ -445,42 +448,57 @@ func (b *builder) node(n *onnx.Node, g *group) error {
 	return nil
 }
 
-func (b *builder) prepare(s *site, op operator) (k kernel, err error) {
+// Eval executes one node, given its opset version and the value of each input
+// (nil where left out). Nodes with subgraphs and calls of functions are not
+// supported.
+func Eval(ctx context.Context, n *onnx.Node, opset int64, inputs []*Tensor) ([]*Tensor, error) {
+	evaluate, err := Prepare(n, opset, inputs)
+	if err != nil {
+		return nil, err
+	}
+	return evaluate(ctx, inputs)
+}
+
+// Prepare returns a function that executes a node as Eval does, for other inputs each
+// time but for the given constants (nil for what changes): weights are packed once. It may
+// be called concurrently.
+func Prepare(n *onnx.Node, opset int64, constants []*Tensor) (func(ctx context.Context, inputs []*Tensor) ([]*Tensor, error), error) {
+	op, ok := lookup(n, opset)
+	if !ok || len(n.Subgraphs()) > 0 {
+		return nil, fmt.Errorf("node %s: the operator cannot be evaluated", n)
+	}
+	s := &site{Node: n, opset: opset, constants: constants}
+	k, err := prepared(s, op)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", n, err)
+	}
+	return func(ctx context.Context, inputs []*Tensor) ([]*Tensor, error) {
+		out, err := evaluate(ctx, s, op, k, inputs, kernels.NewWorkers(1), 0)
+		if err != nil {
+			return nil, fmt.Errorf("node %s: %w", n, err)
+		}
+		return out, nil
+	}, nil
+}
+
+func prepared(s *site, op operator) (k kernel, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			k, err = nil, asError(p)
 		}
 	}()
+	s.taken = make([]bool, len(s.constants))
 	return op.prepare(s)
 }
 
-// Eval executes one node, given its opset version and the value of each input
-// (nil where left out). Nodes with subgraphs and calls of functions are not
-// supported.
-func Eval(ctx context.Context, n *onnx.Node, opset int64, inputs []*Tensor) ([]*Tensor, error) {
-	op, ok := lookup(n, opset)
-	if !ok || len(n.Subgraphs()) > 0 {
-		return nil, fmt.Errorf("node %s: the operator cannot be evaluated", n)
-	}
-	out, err := evaluate(ctx, &site{Node: n, opset: opset, constants: inputs}, op, kernels.NewWorkers(1), 0)
-	if err != nil {
-		return nil, fmt.Errorf("node %s: %w", n, err)
-	}
-	return out, nil
-}
-
-func evaluate(ctx context.Context, s *site, op operator, w *kernels.Workers, maxBytes int64) (out []*Tensor, err error) {
+// evaluate executes a node that was prepared.
+func evaluate(ctx context.Context, s *site, op operator, k kernel, inputs []*Tensor, w *kernels.Workers, maxBytes int64) (out []*Tensor, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			out, err = nil, asError(p)
 		}
 	}()
-	s.taken = make([]bool, len(s.constants))
-	k, err := op.prepare(s)
-	if err != nil {
-		return nil, err
-	}
-	c := &call{ctx: ctx, workers: w, arena: newArena(maxBytes), in: slices.Clone(s.constants), dies: make([]bool, len(s.constants))}
+	c := &call{ctx: ctx, workers: w, arena: newArena(maxBytes), in: slices.Clone(inputs), dies: make([]bool, len(inputs))}
 	for i, taken := range s.taken {
 		if taken {
 			c.in[i] = nil
