@@ -174,6 +174,7 @@ type builder struct {
 	closes map[*onnx.Node][]int // rooms whose last part a node makes
 
 	quantized  map[*onnx.Node]quantizedInput     // convolutions computed in integers
+	floors     map[*onnx.Value][]float32         // of values whose moments are read
 	quantizers map[*onnx.Value]kernels.Quantizer // of feature maps that are codes
 }
 
@@ -181,7 +182,7 @@ type builder struct {
 // graph around it.
 func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 	b := &builder{compiler: c, graph: g, outer: outer, plan: &plan{}, consts: map[*onnx.Value]*Tensor{}, slot: map[*onnx.Value]int{},
-		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}, quantized: map[*onnx.Node]quantizedInput{}, quantizers: map[*onnx.Value]kernels.Quantizer{}}
+		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}, quantized: map[*onnx.Node]quantizedInput{}, floors: map[*onnx.Value][]float32{}, quantizers: map[*onnx.Value]kernels.Quantizer{}}
 	for _, v := range g.Inputs {
 		if v.Const == nil {
 			b.plan.inputs = append(b.plan.inputs, b.newSlot(v))
@@ -404,6 +405,7 @@ func (b *builder) node(n *onnx.Node, g *group) error {
 		if g != nil {
 			s.tail = g.tail
 		}
+		s.floor = b.floors[n.Outputs[0]]
 		if st.kernel, err = prepared(s, op); err != nil {
 			return err
 		}

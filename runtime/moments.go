@@ -3,7 +3,6 @@ package runtime
 import (
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime/kernels"
@@ -47,6 +46,9 @@ func (b *builder) moments(x *onnx.Value, floor []float32, parts map[partKey]stat
 	} else {
 		n := b.graph.NewNode("Moments", []*onnx.Value{x}, names, onnx.Attr("floor", floor))
 		n.Domain = Domain
+		if b.floors[x] == nil {
+			b.floors[x] = floor
+		}
 		last = []*onnx.Node{n}
 		mean, variance = n.Outputs[0], n.Outputs[1]
 	}
@@ -63,14 +65,19 @@ func (b *builder) concatenated(x *onnx.Value) ([]int, bool) {
 	return concatChannels(x.Producer)
 }
 
+// tensorMoments are the moments of the channels of a tensor [N,C,H,W] above a floor, one
+// for all or one for each.
+type tensorMoments struct {
+	floor  []float32
+	values []kernels.Moments // [N,C]
+}
+
 // channelMoments executes daq.runtime.Moments: of X [N,C,H,W] the mean and the variance
 // [N,C,1,1] of the values above attribute floor, one for all channels or one for
-// each. Without any they are 0. The averages over all values, divided by the share of
-// those above, that it stands for are the same as long as no value is below a
-// floor of 0 that is not above it: a floor of 0 is that of channels behind a ReLU.
+// each, as the averages over all values, divided by the share of those above, that it
+// stands for. A quantized convolution has summed them already.
 func channelMoments(s *site) (kernel, error) {
 	floor := slices.Clone(s.Floats("floor"))
-	var idle sync.Pool // *[]kernels.Moments
 	return func(c *call) error {
 		in, src, err := c.blocked(0)
 		if err != nil {
@@ -80,29 +87,32 @@ func channelMoments(s *site) (kernel, error) {
 			return fmt.Errorf("input 0 is %s, want %d channels", in, len(floor))
 		}
 		n, channels, size := in.Shape[0], in.Shape[1], in.Shape[2]*in.Shape[3]
-		var out [2][]float32
-		for i := range out {
+		sums := in.moments
+		if sums == nil || !slices.Equal(sums.floor, floor) {
+			sums = &c.moments
+			sums.resize(n * channels)
+			for image := range n {
+				from := src[kernels.BlockedLen(image, channels, size):]
+				if err := kernels.ChannelMoments(c.ctx, c.workers, sums.values[image*channels:][:channels], from, size, floor); err != nil {
+					return err
+				}
+			}
+		}
+		for i := range 2 {
 			t, err := c.new(i, onnx.Float, []int{n, channels, 1, 1})
 			if err != nil {
 				return err
 			}
-			out[i] = t.Data.([]float32)
-		}
-		sums, ok := idle.Get().(*[]kernels.Moments)
-		if !ok || len(*sums) != channels {
-			s := make([]kernels.Moments, channels)
-			sums = &s
-		}
-		defer idle.Put(sums)
-		for image := range n {
-			from := src[kernels.BlockedLen(image, channels, size):]
-			if err := kernels.ChannelMoments(c.ctx, c.workers, *sums, from, size, floor); err != nil {
-				return err
-			}
-			for i, m := range *sums {
-				out[0][image*channels+i], out[1][image*channels+i] = m.MeanVariance()
+			out := t.Data.([]float32)
+			for k := range out {
+				mean, variance := sums.values[k].MeanVariance(size)
+				out[k] = [2]float32{mean, variance}[i]
 			}
 		}
 		return nil
 	}, nil
+}
+
+func (m *tensorMoments) resize(n int) {
+	m.values = slices.Grow(m.values[:0], n)[:n]
 }

@@ -86,8 +86,9 @@ type site struct {
 	constants []*Tensor // by input, nil where the value is not known yet
 	taken     []bool    // inputs that execution needs no more
 	captured  []*onnx.Value
-	tail      *tail    // of a convolution: what its step does to the result; operands come after the inputs
-	builder   *builder // of the graph the node is in; nil in Eval
+	tail      *tail     // of a convolution: what its step does to the result; operands come after the inputs
+	floor     []float32 // of a convolution: moments of the result, above this floor, will be asked for (moments.go)
+	builder   *builder  // of the graph the node is in; nil in Eval
 }
 
 // constant returns the value of an input if it is known when compiling.
@@ -154,6 +155,8 @@ type call struct {
 	places  []*place // of the outputs, nil where they have none
 	rooms   []*Tensor
 	twins   []*Tensor // inputs in another layout, for this call only
+
+	moments tensorMoments // of its result
 
 	bound kernels.ChainRun // what tail.bind fills in
 }

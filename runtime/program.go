@@ -278,7 +278,7 @@ func (r *run) step(st *step, f *frame, c *call) (err error) {
 		return err
 	}
 	*c = call{ctx: r.ctx, workers: r.workers, arena: r.arena, run: r, dies: st.dies, wanted: st.wanted, places: st.places, rooms: rooms,
-		in: c.in, out: c.out[:0], twins: c.twins[:0], bound: c.bound}
+		in: c.in, out: c.out[:0], twins: c.twins[:0], bound: c.bound, moments: c.moments}
 	for i, src := range st.in {
 		c.in[i] = src.in(values)
 	}

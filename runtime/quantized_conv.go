@@ -33,12 +33,12 @@ func quantizedConv(s *site, q quantizedInput) (kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	tail, base := s.tail, len(s.Inputs)
+	tail, base, floor := s.tail, len(s.Inputs), s.floor
 	packed, err := kernels.NewIntConv(shape, s.takeFloats(1).Data.([]float32), bias, levels, tail.startsWithRelu())
 	if err != nil {
 		return nil, err
 	}
-	var idle sync.Pool // *kernels.Folded
+	var idle sync.Pool // *foldedConv
 	return func(c *call) error {
 		in, src, err := c.featureMap(len(levels))
 		if err != nil {
@@ -52,25 +52,41 @@ func quantizedConv(s *site, q quantizedInput) (kernel, error) {
 		if err != nil {
 			return err
 		}
-		folded, ok := idle.Get().(*kernels.Folded)
+		state, ok := idle.Get().(*foldedConv)
 		if !ok {
-			folded = new(kernels.Folded)
+			state = new(foldedConv)
+			if floor != nil {
+				state.moments = kernels.NewOutputMoments(floor, w.Shape[0])
+			}
 		}
-		defer idle.Put(folded)
+		defer idle.Put(state)
+		if floor != nil {
+			c.moments.floor, out.moments = floor, &c.moments
+			c.moments.resize(in.Shape[0] * w.Shape[0])
+		}
 		for image := range in.Shape[0] {
 			win, err := c.windows(image, in.Shape)
 			if err != nil {
 				return err
 			}
-			if err := packed.Fold(c.ctx, c.workers, folded, win); err != nil {
+			if err := packed.Fold(c.ctx, c.workers, &state.Folded, win); err != nil {
 				return err
 			}
-			if err := packed.Run(c.ctx, c.workers, out.Data.([]float32), src, folded, image, in.Shape[2], in.Shape[3], t); err != nil {
+			if err := packed.Run(c.ctx, c.workers, out.Data.([]float32), src, &state.Folded, image, in.Shape[2], in.Shape[3], t, state.moments); err != nil {
 				return err
+			}
+			if floor != nil {
+				state.moments.Moments(c.moments.values[image*w.Shape[0]:][:w.Shape[0]])
 			}
 		}
 		return nil
 	}, nil
+}
+
+// foldedConv is what a quantized convolution works in for one image.
+type foldedConv struct {
+	kernels.Folded
+	moments *kernels.OutputMoments // nil unless asked for
 }
 
 // featureMap returns input 0 [N,C,H,W] of so many channels, blocked.

@@ -44,7 +44,7 @@ func (r *record) over(typ onnx.DataType, shape []int, bytes []byte, mem *buffer,
 	if r.bytes == nil || !slices.Equal(r.Shape, shape) {
 		r.Shape = slices.Clone(shape)
 	}
-	r.Type, r.mem, r.bytes, r.blocked, r.twin = typ, mem, bytes, blocked, nil
+	r.Type, r.mem, r.bytes, r.blocked, r.twin, r.moments = typ, mem, bytes, blocked, nil, nil
 	return &r.Tensor
 }
 

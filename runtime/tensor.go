@@ -21,9 +21,10 @@ type Tensor struct {
 	Shape []int
 	Data  any
 
-	mem     *buffer // what the arena knows of Data; nil for memory it does not own
-	blocked bool    // the layout of Data, see layout.go
-	twin    *Tensor // the same in the other layout, once somebody asked for it
+	mem     *buffer        // what the arena knows of Data; nil for memory it does not own
+	blocked bool           // the layout of Data, see layout.go
+	twin    *Tensor        // the same in the other layout, once somebody asked for it
+	moments *tensorMoments // what its producer has summed, or nil
 }
 
 // Element is a type of the entries of a Tensor.

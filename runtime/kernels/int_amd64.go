@@ -31,31 +31,48 @@ func hasByteForm() bool { return intLevel == intVNNI }
 // The assembly does not check bounds: every wrapper touches the last elements
 // first.
 
-func encodeWords(pixels int, dst []byte, stride int, src []float32, e *encoding) {
-	if intLevel == intGo || pixels <= 0 {
-		encodeWordsGo(pixels, asWords(dst), stride/2, src, e)
-		return
+func encodeWords(pixels int, dst []byte, stride int, src []float32, block int, e []encoding) {
+	for b := range e {
+		dst, src := dst[2*b*Lanes:], src[b*block:]
+		if intLevel == intGo || pixels <= 0 {
+			encodeWordsGo(pixels, asWords(dst), stride/2, src, &e[b])
+			continue
+		}
+		_, _ = dst[(pixels-1)*stride+2*Lanes-1], src[pixels*Lanes-1]
+		encodeWordsAVX2(pixels, &asWords(dst)[0], stride, &src[0], &e[b].offset[0])
 	}
-	_, _ = dst[(pixels-1)*stride+2*Lanes-1], src[pixels*Lanes-1]
-	encodeWordsAVX2(pixels, &asWords(dst)[0], stride, &src[0], &e.offset[0])
 }
 
-func encodeBytes(pixels int, dst []byte, stride int, src []float32, e *encoding) {
-	if intLevel < intVNNI || pixels <= 0 {
-		encodeBytesGo(pixels, asSigned(dst), stride, src, e)
-		return
+func encodeBytes(pixels int, dst []byte, stride int, src []float32, block int, e []encoding) {
+	for len(e) > 0 {
+		n := 1
+		if intLevel < intVNNI || pixels <= 0 {
+			encodeBytesGo(pixels, asSigned(dst), stride, src, &e[0])
+		} else if n = min(4, len(e)); n == 4 {
+			_, _ = dst[(pixels-1)*stride+4*Lanes-1], src[3*block+pixels*Lanes-1]
+			encodeBytes4VNNI(pixels, &asSigned(dst)[0], stride, &src[0], 4*block, &e[0].offset[0])
+		} else {
+			n = 1
+			_, _ = dst[(pixels-1)*stride+Lanes-1], src[pixels*Lanes-1]
+			encodeBytesVNNI(pixels, &asSigned(dst)[0], stride, &src[0], &e[0].offset[0])
+		}
+		if e = e[n:]; len(e) > 0 {
+			dst, src = dst[n*Lanes:], src[n*block:]
+		}
 	}
-	_, _ = dst[(pixels-1)*stride+Lanes-1], src[pixels*Lanes-1]
-	encodeBytesVNNI(pixels, &asSigned(dst)[0], stride, &src[0], &e.offset[0])
 }
 
-func momentsOf(pixels int, src []float32, floor, pivot *[Lanes]float32, sums *[3][Lanes]float32) {
-	if intLevel == intGo || pixels <= 0 {
-		momentsGo(pixels, src, floor, pivot, sums)
+func momentsOf(lines, pixels int, src []float32, line int, floor, pivot *[Lanes]float32, sums *[4][Lanes]float32) {
+	if intLevel == intGo || pixels <= 0 || lines <= 0 {
+		momentsGo(lines, pixels, src, line, floor, pivot, sums)
 		return
 	}
-	_ = src[pixels*Lanes-1]
-	momentsAVX2(pixels, &src[0], &floor[0], &pivot[0], &sums[0][0])
+	_ = src[(lines-1)*line+pixels*Lanes-1]
+	if intLevel == intVNNI {
+		momentsVNNI(lines, pixels, &src[0], 4*line, &floor[0], &pivot[0], &sums[0][0])
+	} else {
+		momentsAVX2(lines, pixels, &src[0], 4*line, &floor[0], &pivot[0], &sums[0][0])
+	}
 }
 
 func wordInput(tiles int, src []byte, pixel, row int, dst []byte, tile, point int) {

@@ -37,7 +37,7 @@ func BenchmarkIntConv(b *testing.B) {
 						if part == "fold" {
 							err = conv.Fold(context.Background(), w, &f, win)
 						} else {
-							err = conv.Run(context.Background(), w, dst, src, &f, 0, c.h, c.w, nil)
+							err = conv.Run(context.Background(), w, dst, src, &f, 0, c.h, c.w, nil, nil)
 						}
 						if err != nil {
 							b.Fatal(err)

@@ -149,19 +149,21 @@ func (c *IntConv) setDepth(levels int) {
 // Run convolves one of several images with folded weights: src is [n, In, h, wd]
 // and dst [n, Out, h, wd], both blocked. They must not overlap. A tail, unless nil,
 // is executed on the outputs while they are in cache; its planes are the blocks of
-// dst, which is its tensor 0.
-func (c *IntConv) Run(ctx context.Context, w *Workers, dst, src []float32, f *Folded, image, h, wd int, tail *ChainRun) error {
+// dst, which is its tensor 0. What m, unless nil, asks for is summed there too.
+func (c *IntConv) Run(ctx context.Context, w *Workers, dst, src []float32, f *Folded, image, h, wd int, tail *ChainRun, m *OutputMoments) error {
 	if len(src) < (image+1)*c.inputs*h*wd || len(dst) < (image+1)*c.outputs*h*wd {
 		return fmt.Errorf("kernels: %d and %d elements for image %d of %dx%d pixels and %d and %d channels", len(src), len(dst), image, h, wd, c.inputs, c.outputs)
 	}
 	if h == 0 || wd == 0 {
 		return ctx.Err()
 	}
-	j := intJob{IntConv: c, dst: dst[image*c.outputs*h*wd:], src: src[image*c.inputs*h*wd:], f: f, h: h, wd: wd, first: image * c.outputs / Lanes, tail: tail}
+	j := intJob{IntConv: c, dst: dst[image*c.outputs*h*wd:], src: src[image*c.inputs*h*wd:], f: f, h: h, wd: wd, first: image * c.outputs / Lanes, tail: tail, moments: m}
 	if c.taps == 1 {
+		m.start(ceilDiv(h*wd, intPixels), c.outputs/Lanes)
 		return intPointwise.run(ctx, w, ceilDiv(h*wd, intPixels), j)
 	}
 	c.setBorders(f, h, wd)
 	j.parts = newRegions(ceilDiv(h, 4), ceilDiv(wd, 4), max(4, min(intTiles, intTiles*64/c.outputs)))
+	m.start(j.parts.count(), c.outputs/Lanes)
 	return intWinograd.run(ctx, w, j.parts.count(), j)
 }

@@ -43,7 +43,7 @@ func (c *IntConv) Fold(ctx context.Context, w *Workers, f *Folded, win Windows) 
 		}
 		centre := c.centre[i]
 		if c.form == &byteForm && c.points == 1 {
-			centre -= 128 >> c.shift[i] // unsigned, as transformed ones
+			centre -= pointwiseZero >> c.shift[i]
 		}
 		f.encodings[i/Lanes].set(i%Lanes, scale, offset, c.levels[i], centre, c.shift[i])
 	}
@@ -166,6 +166,11 @@ func (c *IntConv) roundBytes(f *Folded, b int, u, most, inverse []float32) {
 			to := f.weights[at*c.points*c.outputs+(p*c.outputs+b*Lanes)*deep:]
 			roundBytes(deep/4, asSigned(to), u[(at*c.points+p)*Lanes:], c.points*Lanes, inverse[s*Lanes:], start)
 		}
+		if c.points == 1 {
+			for l := range start {
+				start[l] = start[l] / 128 * pointwiseZero
+			}
+		}
 	}
 	if c.points > 1 {
 		for i := range scales {
@@ -173,6 +178,9 @@ func (c *IntConv) roundBytes(f *Folded, b int, u, most, inverse []float32) {
 		}
 	}
 }
+
+// pointwiseZero is what codes get added to be unsigned where they are not transformed.
+const pointwiseZero = 64
 
 // foldBias adds up what the offsets give, sums[tap][16] for the outputs of block
 // b, over the taps inside of the image: in case 1 the first row or column of the

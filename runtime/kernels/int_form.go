@@ -12,8 +12,9 @@ type intForm struct {
 	scales int // scales of a tile for each output
 	width  int // channels that input transforms at once
 
-	// encode sets dst[p*stride:] to the codes of pixels of one block.
-	encode func(pixels int, dst []byte, stride int, src []float32, e *encoding)
+	// encode sets dst[p*stride:] to the codes of pixels of some blocks, block apart in
+	// src.
+	encode func(pixels int, dst []byte, stride int, src []float32, block int, e []encoding)
 	// input transforms tiles beside each other, of width channels: pixel and row are
 	// the distances of pixels in src, tile and point those of results in dst.
 	input func(tiles int, src []byte, pixel, row int, dst []byte, tile, point int)

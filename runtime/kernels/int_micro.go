@@ -198,17 +198,21 @@ func roundWeightsGo(pairs int, dst []int16, u []float32, pitch int, inverse []fl
 	}
 }
 
-// momentsGo sums over pixels of one block, those above floor in each lane: how
-// many they are, x - pivot, and its square.
-func momentsGo(pixels int, src []float32, floor, pivot *[Lanes]float32, sums *[3][Lanes]float32) {
-	*sums = [3][Lanes]float32{}
-	for p := range pixels {
-		for l, x := range src[p*Lanes:][:Lanes] {
-			if x > floor[l] {
-				d := x - pivot[l]
-				sums[0][l]++
-				sums[1][l] += d
-				sums[2][l] += d * d
+// momentsGo sums over lines of pixels of one block, line apart, in each lane: how many
+// are above floor, their x - pivot, its square, and x of the others.
+func momentsGo(lines, pixels int, src []float32, line int, floor, pivot *[Lanes]float32, sums *[4][Lanes]float32) {
+	*sums = [4][Lanes]float32{}
+	for y := range lines {
+		for p := range pixels {
+			for l, x := range src[y*line+p*Lanes:][:Lanes] {
+				if x > floor[l] {
+					d := x - pivot[l]
+					sums[0][l]++
+					sums[1][l] += d
+					sums[2][l] += d * d
+				} else {
+					sums[3][l] += x
+				}
 			}
 		}
 	}

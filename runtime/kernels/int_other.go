@@ -4,12 +4,16 @@ package kernels
 
 func hasByteForm() bool { return false }
 
-func encodeWords(pixels int, dst []byte, stride int, src []float32, e *encoding) {
-	encodeWordsGo(pixels, asWords(dst), stride/2, src, e)
+func encodeWords(pixels int, dst []byte, stride int, src []float32, block int, e []encoding) {
+	for b := range e {
+		encodeWordsGo(pixels, asWords(dst[2*b*Lanes:]), stride/2, src[b*block:], &e[b])
+	}
 }
 
-func encodeBytes(pixels int, dst []byte, stride int, src []float32, e *encoding) {
-	encodeBytesGo(pixels, asSigned(dst), stride, src, e)
+func encodeBytes(pixels int, dst []byte, stride int, src []float32, block int, e []encoding) {
+	for b := range e {
+		encodeBytesGo(pixels, asSigned(dst[b*Lanes:]), stride, src[b*block:], &e[b])
+	}
 }
 
 func wordInput(tiles int, src []byte, pixel, row int, dst []byte, tile, point int) {
@@ -64,8 +68,8 @@ func roundBytes(quads int, dst []int8, u []float32, pitch int, inverse []float32
 	roundBytesGo(quads, dst, u, pitch, inverse, start)
 }
 
-func momentsOf(pixels int, src []float32, floor, pivot *[Lanes]float32, sums *[3][Lanes]float32) {
-	momentsGo(pixels, src, floor, pivot, sums)
+func momentsOf(lines, pixels int, src []float32, line int, floor, pivot *[Lanes]float32, sums *[4][Lanes]float32) {
+	momentsGo(lines, pixels, src, line, floor, pivot, sums)
 }
 
 func byteRest(inputs int, u, inverse []float32) {

@@ -14,10 +14,8 @@ func (j *intJob) pointwise(item int, sc *scratch) {
 	codes, sums := asBytes(buf[:room*pixel/4]), asInt32(buf[room*pixel/4:])
 	for k := 0; k < c.inputs; k += c.depth {
 		n := min(c.depth, c.inputs-k)
-		for b := 0; b < n; b += Lanes {
-			block := (k + b) / Lanes
-			c.form.encode(pixels, codes[b*c.form.size:], pixel, j.src[(block*size+at)*Lanes:], &f.encodings[block])
-		}
+		block := k / Lanes
+		c.form.encode(pixels, codes, pixel, j.src[(block*size+at)*Lanes:], size*Lanes, f.encodings[block:][:n/Lanes])
 		start := f.start
 		if k > 0 {
 			start = nil
@@ -28,6 +26,9 @@ func (j *intJob) pointwise(item int, sc *scratch) {
 		intStore(pixels, sums[b*Lanes:], c.outputs, f.scale[b*Lanes:], f.bias[b*Lanes:], c.lo, j.dst[(b*size+at)*Lanes:])
 		if j.tail != nil {
 			j.tail.apply(sc, j.first+b, ((j.first+b)*size+at)*Lanes, pixels*Lanes)
+		}
+		if j.moments != nil {
+			j.moments.add(item, b, 1, pixels, j.dst[(b*size+at)*Lanes:], 0)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func checkInt(t testing.TB, seed uint64, c intCase, threads int) float64 {
 	}
 	size := c.h * c.w
 	all, dst := guarded(BlockedLen(1, c.out, size))
-	if err := conv.Run(context.Background(), w, dst, src, &f, 0, c.h, c.w, nil); err != nil {
+	if err := conv.Run(context.Background(), w, dst, src, &f, 0, c.h, c.w, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	checkGuard(t.(*testing.T), all)
@@ -128,80 +128,6 @@ func TestIntConv(t *testing.T) {
 	})
 }
 
-// TestByteKernels: what the processor is made for gives what Go gives, integers to
-// the bit.
-func TestByteKernels(t *testing.T) {
-	if !hasByteForm() {
-		t.Skip("the processor has no AVX-512 VNNI")
-	}
-	best := intLevel
-	defer func() { intLevel = best }()
-	r := rand.New(rand.NewPCG(3, 4))
-	const tiles, quads, blocks = 4, 12, 2
-	pixel, row, point := 4*Lanes, (4*tiles+2)*4*Lanes, tiles*4*Lanes+line
-	codes := make([]byte, 6*row)
-	for i := range codes {
-		codes[i] = byte(int8(r.IntN(16) - 8))
-	}
-	weights := make([]float32, 9*Lanes)
-	for i := range weights {
-		weights[i] = float32(r.NormFloat64())
-	}
-	start := make([]int32, blocks*Lanes)
-	for i := range start {
-		start[i] = int32(r.IntN(1000))
-	}
-	scale, bias := random(r, byteScales*Lanes), random(r, 16*Lanes)
-	type results struct {
-		in, folded []byte
-		sums       []int32
-		out        []float32
-	}
-	var got [2]results
-	for i, level := range []int{intGo, best} {
-		intLevel = level
-		g := results{in: make([]byte, byteInputs*point), sums: make([]int32, bytePoints*tiles*blocks*Lanes), out: make([]float32, 16*tiles*Lanes)}
-		byteInput(tiles, codes, pixel, row, g.in, pixel, point)
-		u, most, offsets := make([]float32, 4*quads*bytePoints*Lanes), make([]float32, byteScales*Lanes), make([]float32, 9*Lanes)
-		for k := range 4 * quads {
-			foldBytes(u[k*bytePoints*Lanes:], weights, 1/float32(k+1), 0.5, most, offsets)
-		}
-		inverse := make([]float32, Lanes)
-		for l := range inverse {
-			inverse[l] = 127 / most[l]
-		}
-		byteRest(4*quads, u, inverse)
-		g.folded = make([]byte, blocks*4*quads*Lanes)
-		first := slices.Clone(start)
-		roundBytes(quads, asSigned(g.folded), u, bytePoints*Lanes, inverse, first)
-		for l := range inverse {
-			inverse[l] = 254
-		}
-		roundBytes(quads, asSigned(g.folded[4*quads*Lanes:]), u[byteInputs*Lanes:], bytePoints*Lanes, inverse, first[Lanes:])
-		for p := range bytePoints {
-			bytePanel(tiles, blocks, quads, g.in[byteForm.source(p)*point:], pixel, g.folded, 4*quads*Lanes, first, g.sums[p*tiles*blocks*Lanes:], blocks*Lanes)
-			bytePanel(tiles, blocks, quads, g.in[byteForm.source(p)*point:], pixel, g.folded, 4*quads*Lanes, nil, g.sums[p*tiles*blocks*Lanes:], blocks*Lanes)
-		}
-		byteOutput(tiles, g.sums, blocks*Lanes, tiles*blocks*Lanes, scale, bias, -1, g.out, 4*tiles*Lanes)
-		got[i] = g
-	}
-	if !slices.Equal(got[0].in, got[1].in) {
-		t.Error("transformed codes differ")
-	}
-	if !slices.Equal(got[0].folded, got[1].folded) {
-		t.Error("folded weights differ")
-	}
-	if !slices.Equal(got[0].sums, got[1].sums) {
-		t.Error("sums differ")
-	}
-	most := float64(slices.Max(got[0].out))
-	for i, v := range got[0].out {
-		if math.Abs(float64(v-got[1].out[i])) > 1e-5*most {
-			t.Fatalf("output %d is %g, want %g", i, got[1].out[i], v)
-		}
-	}
-}
-
 // TestCodes: codes are those of the definition but for values that lie on the border
 // of two, which division and rounding may move across.
 func TestCodes(t *testing.T) {
@@ -220,8 +146,8 @@ func TestCodes(t *testing.T) {
 				src[i] = offset[i%Lanes] + scale[i%Lanes]*float32(levels)*(1.2*r.Float32()-0.1)
 			}
 			words, codes := make([]int32, pixels*Lanes/2), make([]byte, pixels*Lanes)
-			encodeWords(pixels, asBytes(words), 2*Lanes, src, &e)
-			encodeBytes(pixels, codes, Lanes, src, &e)
+			encodeWords(pixels, asBytes(words), 2*Lanes, src, 0, []encoding{e})
+			encodeBytes(pixels, codes, Lanes, src, 0, []encoding{e})
 			differ := 0
 			for i, x := range src {
 				v := (x-offset[i%Lanes])/scale[i%Lanes] + 0.5
@@ -261,7 +187,7 @@ func TestIntConvThreads(t *testing.T) {
 		if err := conv.Fold(context.Background(), w, &f, win); err != nil {
 			t.Fatal(err)
 		}
-		if err := conv.Run(context.Background(), w, dst, src, &f, 0, c.h, c.w, nil); err != nil {
+		if err := conv.Run(context.Background(), w, dst, src, &f, 0, c.h, c.w, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		return dst
@@ -269,6 +195,53 @@ func TestIntConvThreads(t *testing.T) {
 	if !slices.Equal(run(1), run(5)) {
 		t.Error("5 threads give another result than one")
 	}
+}
+
+// TestOutputMoments: what a convolution gathers is what ChannelMoments sees.
+func TestOutputMoments(t *testing.T) {
+	eachIntLevel(t, func(t *testing.T) {
+		for _, c := range []intCase{{20, 40, 3, 33, 61, []int{16}, false}, {20, 40, 1, 33, 61, []int{256}, true}} {
+			r := rand.New(rand.NewPCG(8, 8))
+			src, win, levels, _ := intInputs(r, c)
+			conv, err := NewIntConv(c.shape(), random(r, c.out*c.in*c.kernel*c.kernel), nil, levels, c.relu)
+			if err != nil {
+				t.Fatal(err)
+			}
+			floor := make([]float32, c.out)
+			for i := range floor {
+				if floor[i] = 0; i%2 == 0 {
+					floor[i] = float32(math.Inf(-1))
+				}
+			}
+			gather := func(threads int) (got, want []Moments) {
+				w, dst := NewWorkers(threads), make([]float32, BlockedLen(1, c.out, c.h*c.w))
+				var f Folded
+				if err := conv.Fold(context.Background(), w, &f, win); err != nil {
+					t.Fatal(err)
+				}
+				m := NewOutputMoments(floor, c.out)
+				if err := conv.Run(context.Background(), w, dst, src, &f, 0, c.h, c.w, nil, m); err != nil {
+					t.Fatal(err)
+				}
+				got, want = make([]Moments, c.out), make([]Moments, c.out)
+				m.Moments(got)
+				if err := ChannelMoments(context.Background(), w, want, dst, c.h*c.w, floor); err != nil {
+					t.Fatal(err)
+				}
+				return got, want
+			}
+			got, want := gather(1)
+			if more, _ := gather(3); !slices.Equal(got, more) {
+				t.Error("the number of threads changes moments")
+			}
+			for i, g := range got {
+				w := want[i]
+				if g.Count != w.Count || math.Abs(g.Mean-w.Mean) > 1e-5*math.Sqrt(w.Squares/w.Count) || math.Abs(g.Squares-w.Squares) > 3e-5*w.Squares {
+					t.Errorf("%v, output %d: %v, want %v", c, i, g, w)
+				}
+			}
+		}
+	})
 }
 
 func TestIntConvRefuses(t *testing.T) {
@@ -325,11 +298,16 @@ func TestChannelMoments(t *testing.T) {
 				}
 				var values []float64
 				for p := range c.size {
-					v := max(float32(r.NormFloat64())+shift, floor[ch])
+					v := float32(r.NormFloat64()) + shift
+					if ch%3 > 0 { // others go below the floor
+						v = max(v, floor[ch])
+					}
 					src[(ch/Lanes*c.size+p)*Lanes+ch%Lanes] = v
 					if v > floor[ch] {
 						values = append(values, float64(v))
 						want[ch].Mean += float64(v)
+					} else {
+						want[ch].Rest += float64(v)
 					}
 				}
 				want[ch].Count = float64(len(values))
@@ -344,7 +322,8 @@ func TestChannelMoments(t *testing.T) {
 			}
 			for ch, w := range want {
 				g := got[ch]
-				if g.Count != w.Count || math.Abs(g.Mean-w.Mean) > 1e-6*(1+w.Mean) || math.Abs(g.Squares-w.Squares) > 2e-5*w.Squares {
+				if g.Count != w.Count || math.Abs(g.Mean-w.Mean) > 1e-6*(1+w.Mean) || math.Abs(g.Squares-w.Squares) > 2e-5*w.Squares ||
+					!(math.Abs(g.Rest-w.Rest) <= 1e-5*math.Abs(w.Rest)) {
 					t.Errorf("%d pixels, channel %d: %v, want %v", c.size, ch, g, w)
 				}
 			}

@@ -40,6 +40,7 @@ type intJob struct {
 	h, wd    int
 	first    int // number of the first block of outputs
 	tail     *ChainRun
+	moments  *OutputMoments
 	parts    regions
 }
 
@@ -97,6 +98,10 @@ func (j *intJob) winograd(item int, sc *scratch) {
 			for y := 4 * part.y; y < min(4*(part.y+part.rows), h); y++ {
 				j.tail.apply(sc, j.first+b, ((j.first+b)*h*wd+y*wd+4*part.x)*Lanes, min(4*part.cols, wd-4*part.x)*Lanes)
 			}
+		}
+		if j.moments != nil {
+			y, x := 4*part.y, 4*part.x
+			j.moments.add(item, b, min(4*part.rows, h-y), min(4*part.cols, wd-x), j.dst[((b*h+y)*wd+x)*Lanes:], wd*Lanes)
 		}
 	}
 }
@@ -224,9 +229,7 @@ func (c *IntConv) encodeRegion(codes []byte, n, pixel int, src []float32, f *Fol
 		}
 		clear(line[:left*pixel])
 		clear(line[right*pixel:])
-		for b := 0; b < n; b += Lanes {
-			block := (k + b) / Lanes
-			c.form.encode(right-left, line[left*pixel+b*c.form.size:], pixel, src[((block*h+y)*wd+x0+left)*Lanes:], &f.encodings[block])
-		}
+		block := k / Lanes
+		c.form.encode(right-left, line[left*pixel:], pixel, src[((block*h+y)*wd+x0+left)*Lanes:], h*wd*Lanes, f.encodings[block:][:n/Lanes])
 	}
 }

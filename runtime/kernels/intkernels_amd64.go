@@ -14,10 +14,20 @@ func encodeWordsAVX2(pixels int, dst *int16, stride int, src *float32, e *float3
 //go:noescape
 func encodeBytesVNNI(pixels int, dst *int8, stride int, src *float32, e *float32)
 
+// encodeBytes4VNNI is encodeBytesGo for four blocks; distances are in bytes.
+//
+//go:noescape
+func encodeBytes4VNNI(pixels int, dst *int8, stride int, src *float32, block int, e *float32)
+
 // momentsAVX2 is momentsGo; distances are in bytes.
 //
 //go:noescape
-func momentsAVX2(pixels int, src *float32, floor *float32, pivot *float32, sums *float32)
+func momentsAVX2(lines int, pixels int, src *float32, line int, floor *float32, pivot *float32, sums *float32)
+
+// momentsVNNI is momentsGo; distances are in bytes.
+//
+//go:noescape
+func momentsVNNI(lines int, pixels int, src *float32, line int, floor *float32, pivot *float32, sums *float32)
 
 // wordInputAVX2 is wordInputGo; distances are in bytes.
 //

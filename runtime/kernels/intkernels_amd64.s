@@ -83,52 +83,169 @@ pixel:
 	VZEROUPPER
 	RET
 
-// func momentsAVX2(pixels int, src *float32, floor *float32, pivot *float32, sums *float32)
+// func encodeBytes4VNNI(pixels int, dst *int8, stride int, src *float32, block int, e *float32)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·encodeBytes4VNNI(SB), $0-48
+	MOVQ      pixels+0(FP), AX
+	MOVQ      dst+8(FP), CX
+	MOVQ      stride+16(FP), DX
+	MOVQ      src+24(FP), BX
+	MOVQ      block+32(FP), SI
+	MOVQ      e+40(FP), DI
+	VMOVUPS   192(DI), Z0
+	VCVTPS2DQ Z0, Z0
+	VMOVUPS   576(DI), Z1
+	VCVTPS2DQ Z1, Z1
+	VMOVUPS   960(DI), Z2
+	VCVTPS2DQ Z2, Z2
+	VMOVUPS   1344(DI), Z3
+	VCVTPS2DQ Z3, Z3
+	VPACKSSDW Z1, Z0, Z7
+	VPACKSSDW Z3, Z2, Z8
+	VMOVUPS   320(DI), Z0
+	VMOVUPS   704(DI), Z1
+	VMOVUPS   1088(DI), Z2
+	VMOVUPS   1472(DI), Z3
+	VPACKSSDW Z1, Z0, Z9
+	VPACKSSDW Z3, Z2, Z10
+	VMOVUPS   (DI), Z12
+	VMOVUPS   64(DI), Z16
+	VMOVUPS   128(DI), Z20
+	VMOVUPS   256(DI), Z24
+	VMOVUPS   384(DI), Z13
+	VMOVUPS   448(DI), Z17
+	VMOVUPS   512(DI), Z21
+	VMOVUPS   640(DI), Z25
+	VMOVUPS   768(DI), Z14
+	VMOVUPS   832(DI), Z18
+	VMOVUPS   896(DI), Z22
+	VMOVUPS   1024(DI), Z26
+	VMOVUPS   1152(DI), Z15
+	VMOVUPS   1216(DI), Z19
+	VMOVUPS   1280(DI), Z23
+	VMOVUPS   1408(DI), Z27
+	VMOVDQU32 intBlocks<>+0(SB), Z6
+	LEAQ      (BX)(SI*2), DI
+	ADDQ      SI, DI
+
+pixel:
+	VMOVUPS          (BX), Z0
+	VSUBPS           Z12, Z0, Z0
+	VFMADD213PS      Z20, Z16, Z0
+	VMINPS           Z0, Z24, Z0
+	VCVTPS2DQ.RD_SAE Z0, Z0
+	VMOVUPS          (BX)(SI*1), Z1
+	VSUBPS           Z13, Z1, Z1
+	VFMADD213PS      Z21, Z17, Z1
+	VMINPS           Z1, Z25, Z1
+	VCVTPS2DQ.RD_SAE Z1, Z1
+	VMOVUPS          (BX)(SI*2), Z2
+	VSUBPS           Z14, Z2, Z2
+	VFMADD213PS      Z22, Z18, Z2
+	VMINPS           Z2, Z26, Z2
+	VCVTPS2DQ.RD_SAE Z2, Z2
+	VMOVUPS          (DI), Z3
+	VSUBPS           Z15, Z3, Z3
+	VFMADD213PS      Z23, Z19, Z3
+	VMINPS           Z3, Z27, Z3
+	VCVTPS2DQ.RD_SAE Z3, Z3
+	VPACKSSDW        Z1, Z0, Z4
+	VPMAXSW          Z7, Z4, Z4
+	VPSLLVW          Z9, Z4, Z4
+	VPACKSSDW        Z3, Z2, Z5
+	VPMAXSW          Z8, Z5, Z5
+	VPSLLVW          Z10, Z5, Z5
+	VPACKSSWB        Z5, Z4, Z4
+	VPERMD           Z4, Z6, Z4
+	VMOVDQU32        Z4, (CX)
+	ADDQ             $0x40, BX
+	ADDQ             $0x40, DI
+	ADDQ             DX, CX
+	DECQ             AX
+	JNZ              pixel
+	VZEROUPPER
+	RET
+
+DATA intBlocks<>+0(SB)/4, $0x00000000
+DATA intBlocks<>+4(SB)/4, $0x00000004
+DATA intBlocks<>+8(SB)/4, $0x00000008
+DATA intBlocks<>+12(SB)/4, $0x0000000c
+DATA intBlocks<>+16(SB)/4, $0x00000001
+DATA intBlocks<>+20(SB)/4, $0x00000005
+DATA intBlocks<>+24(SB)/4, $0x00000009
+DATA intBlocks<>+28(SB)/4, $0x0000000d
+DATA intBlocks<>+32(SB)/4, $0x00000002
+DATA intBlocks<>+36(SB)/4, $0x00000006
+DATA intBlocks<>+40(SB)/4, $0x0000000a
+DATA intBlocks<>+44(SB)/4, $0x0000000e
+DATA intBlocks<>+48(SB)/4, $0x00000003
+DATA intBlocks<>+52(SB)/4, $0x00000007
+DATA intBlocks<>+56(SB)/4, $0x0000000b
+DATA intBlocks<>+60(SB)/4, $0x0000000f
+GLOBL intBlocks<>(SB), RODATA|NOPTR, $64
+
+// func momentsAVX2(lines int, pixels int, src *float32, line int, floor *float32, pivot *float32, sums *float32)
 // Requires: AVX, FMA3
-TEXT ·momentsAVX2(SB), $0-40
-	MOVQ    pixels+0(FP), AX
-	MOVQ    src+8(FP), CX
-	MOVQ    floor+16(FP), DX
-	MOVQ    pivot+24(FP), BX
-	MOVQ    sums+32(FP), SI
+TEXT ·momentsAVX2(SB), $0-56
+	MOVQ    lines+0(FP), AX
+	MOVQ    src+16(FP), CX
+	MOVQ    line+24(FP), DX
+	MOVQ    floor+32(FP), BX
+	MOVQ    pivot+40(FP), SI
+	MOVQ    sums+48(FP), DI
 	VMOVUPS intOne<>+0(SB), Y15
-	VMOVUPS (DX), Y0
-	VMOVUPS (BX), Y2
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y2
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y8, Y8, Y8
-	VMOVUPS 32(DX), Y1
-	VMOVUPS 32(BX), Y3
+	VXORPS  Y10, Y10, Y10
+	VMOVUPS 32(BX), Y1
+	VMOVUPS 32(SI), Y3
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y9, Y9, Y9
+	VXORPS  Y11, Y11, Y11
+
+line:
+	MOVQ pixels+8(FP), BX
+	MOVQ CX, SI
 
 pixel:
-	VMOVUPS     (CX), Y10
-	VCMPPS      $0x1e, Y0, Y10, Y11
-	VSUBPS      Y2, Y10, Y10
-	VANDPS      Y11, Y10, Y10
-	VANDPS      Y15, Y11, Y11
-	VADDPS      Y11, Y4, Y4
-	VADDPS      Y10, Y6, Y6
-	VFMADD231PS Y10, Y10, Y8
-	VMOVUPS     32(CX), Y12
+	VMOVUPS     (SI), Y12
+	VCMPPS      $0x1e, Y0, Y12, Y13
+	VANDNPS     Y12, Y13, Y14
+	VADDPS      Y14, Y10, Y10
+	VSUBPS      Y2, Y12, Y12
+	VANDPS      Y13, Y12, Y12
+	VANDPS      Y15, Y13, Y13
+	VADDPS      Y13, Y4, Y4
+	VADDPS      Y12, Y6, Y6
+	VFMADD231PS Y12, Y12, Y8
+	VMOVUPS     32(SI), Y12
 	VCMPPS      $0x1e, Y1, Y12, Y13
+	VANDNPS     Y12, Y13, Y14
+	VADDPS      Y14, Y11, Y11
 	VSUBPS      Y3, Y12, Y12
 	VANDPS      Y13, Y12, Y12
 	VANDPS      Y15, Y13, Y13
 	VADDPS      Y13, Y5, Y5
 	VADDPS      Y12, Y7, Y7
 	VFMADD231PS Y12, Y12, Y9
-	ADDQ        $0x40, CX
-	DECQ        AX
+	ADDQ        $0x40, SI
+	DECQ        BX
 	JNZ         pixel
-	VMOVUPS     Y4, (SI)
-	VMOVUPS     Y5, 32(SI)
-	VMOVUPS     Y6, 64(SI)
-	VMOVUPS     Y7, 96(SI)
-	VMOVUPS     Y8, 128(SI)
-	VMOVUPS     Y9, 160(SI)
+	ADDQ        DX, CX
+	DECQ        AX
+	JNZ         line
+	VMOVUPS     Y4, (DI)
+	VMOVUPS     Y5, 32(DI)
+	VMOVUPS     Y6, 64(DI)
+	VMOVUPS     Y7, 96(DI)
+	VMOVUPS     Y8, 128(DI)
+	VMOVUPS     Y9, 160(DI)
+	VMOVUPS     Y10, 192(DI)
+	VMOVUPS     Y11, 224(DI)
 	VZEROUPPER
 	RET
 
@@ -141,6 +258,81 @@ DATA intOne<>+20(SB)/4, $0x3f800000
 DATA intOne<>+24(SB)/4, $0x3f800000
 DATA intOne<>+28(SB)/4, $0x3f800000
 GLOBL intOne<>(SB), RODATA|NOPTR, $32
+
+// func momentsVNNI(lines int, pixels int, src *float32, line int, floor *float32, pivot *float32, sums *float32)
+// Requires: AVX, AVX512F
+TEXT ·momentsVNNI(SB), $0-56
+	MOVQ         lines+0(FP), AX
+	MOVQ         src+16(FP), CX
+	MOVQ         line+24(FP), DX
+	MOVQ         sums+48(FP), BX
+	MOVQ         floor+32(FP), SI
+	VMOVUPS      (SI), Z0
+	MOVQ         pivot+40(FP), SI
+	VMOVUPS      (SI), Z1
+	VBROADCASTSS intOne<>+0(SB), Z2
+	VPXORD       Z4, Z4, Z4
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+
+line:
+	MOVQ pixels+8(FP), SI
+	MOVQ CX, DI
+	SUBQ $0x02, SI
+	JL   last
+
+pixels:
+	VMOVUPS     (DI), Z12
+	VCMPPS      $0x1e, Z0, Z12, K1
+	KNOTW       K1, K3
+	VADDPS      Z12, Z10, K3, Z10
+	VSUBPS      Z1, Z12, Z12
+	VADDPS      Z2, Z4, K1, Z4
+	VADDPS      Z12, Z6, K1, Z6
+	VFMADD231PS Z12, Z12, K1, Z8
+	VMOVUPS     64(DI), Z13
+	VCMPPS      $0x1e, Z0, Z13, K2
+	KNOTW       K2, K4
+	VADDPS      Z13, Z11, K4, Z11
+	VSUBPS      Z1, Z13, Z13
+	VADDPS      Z2, Z5, K2, Z5
+	VADDPS      Z13, Z7, K2, Z7
+	VFMADD231PS Z13, Z13, K2, Z9
+	ADDQ        $0x80, DI
+	SUBQ        $0x02, SI
+	JGE         pixels
+
+last:
+	TESTB       $0x01, SI
+	JEQ         next
+	VMOVUPS     (DI), Z12
+	VCMPPS      $0x1e, Z0, Z12, K1
+	KNOTW       K1, K3
+	VADDPS      Z12, Z10, K3, Z10
+	VSUBPS      Z1, Z12, Z12
+	VADDPS      Z2, Z4, K1, Z4
+	VADDPS      Z12, Z6, K1, Z6
+	VFMADD231PS Z12, Z12, K1, Z8
+
+next:
+	ADDQ    DX, CX
+	DECQ    AX
+	JNZ     line
+	VADDPS  Z4, Z5, Z4
+	VMOVUPS Z4, (BX)
+	VADDPS  Z6, Z7, Z6
+	VMOVUPS Z6, 64(BX)
+	VADDPS  Z8, Z9, Z8
+	VMOVUPS Z8, 128(BX)
+	VADDPS  Z10, Z11, Z10
+	VMOVUPS Z10, 192(BX)
+	VZEROUPPER
+	RET
 
 // func wordInputAVX2(tiles int, src *int16, pixel int, row int, dst *int16, tile int, point int)
 // Requires: AVX, AVX2

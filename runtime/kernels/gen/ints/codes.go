@@ -3,6 +3,7 @@ package main
 import (
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
 )
 
 // The fields of kernels.encoding.
@@ -65,34 +66,152 @@ func encodeBytes() {
 	end(pixels, "pixel")
 }
 
-func moments() {
-	text("momentsAVX2", "momentsGo", "func(pixels int, src *float32, floor *float32, pivot *float32, sums *float32)")
-	pixels, src, floor, pivot, sums := param("pixels"), param("src"), param("floor"), param("pivot"), param("sums")
-	VMOVUPS(constant("One", 1), ys[15])
+// encodeBytes4 encodes four blocks at once: bytes are clamped from below when they are
+// packed, for 64 channels together.
+func encodeBytes4() {
+	text("encodeBytes4VNNI", "encodeBytesGo for four blocks", "func(pixels int, dst *int8, stride int, src *float32, block int, e *float32)")
+	pixels, dst, stride, src, block, e := param("pixels"), param("dst"), param("stride"), param("src"), param("block"), param("e")
+	field := func(i, k int) Mem { return Mem{Base: e, Disp: 6*64*k + i} }
+	v, t := zs[:4], zs[4:6]
+	order, low, shift := zs[6], zs[7:9], zs[9:11]
+	pack := func(of int, to []reg.VecPhysical, convert bool) { // two blocks to words
+		for k := range 4 {
+			VMOVUPS(field(of, k), v[k])
+			if convert {
+				VCVTPS2DQ(v[k], v[k])
+			}
+		}
+		VPACKSSDW(v[1], v[0], to[0])
+		VPACKSSDW(v[3], v[2], to[1])
+	}
+	pack(encodingLow, low, true)
+	pack(encodingShift, shift, false)
+	for k := range 4 {
+		for i, of := range []int{encodingOffset, encodingInverse, encodingAdd, encodingHigh} {
+			VMOVUPS(field(of, k), zs[12+4*i+k])
+		}
+	}
+	VMOVDQU32(permutation("Blocks", func(i int) int { return i%4*4 + i/4 }), order)
+	blocks := rows(4, src, block, 0)
+	Label("pixel")
+	for k := range 4 {
+		VMOVUPS(blocks[k], v[k])
+		VSUBPS(zs[12+k], v[k], v[k])
+		VFMADD213PS(zs[20+k], zs[16+k], v[k])
+		VMINPS(v[k], zs[24+k], v[k]) // NaN stays, and is the lowest integer
+		VCVTPS2DQ_RD_SAE(v[k], v[k])
+	}
+	for i := range t {
+		VPACKSSDW(v[2*i+1], v[2*i], t[i])
+		VPMAXSW(low[i], t[i], t[i])
+		VPSLLVW(shift[i], t[i], t[i])
+	}
+	VPACKSSWB(t[1], t[0], t[0])
+	VPERMD(t[0], order, t[0])
+	VMOVDQU32(t[0], Mem{Base: dst})
+	moved := map[reg.Register]bool{}
+	for _, m := range blocks {
+		if !moved[m.Base] {
+			moved[m.Base] = true
+			ADDQ(Imm(64), m.Base)
+		}
+	}
+	ADDQ(stride, dst)
+	end(pixels, "pixel")
+}
+
+// momentsSignature: see kernels.momentsGo.
+const momentsSignature = "func(lines int, pixels int, src *float32, line int, floor *float32, pivot *float32, sums *float32)"
+
+func momentsAVX2() {
+	text("momentsAVX2", "momentsGo", momentsSignature)
+	lines, src, line := param("lines"), param("src"), param("line")
+	floor, pivot, sums := param("floor"), param("pivot"), param("sums")
+	one := ys[15]
+	VMOVUPS(constant("One", 1), one)
 	for h := range 2 {
 		VMOVUPS(Mem{Base: floor, Disp: 32 * h}, ys[h])
 		VMOVUPS(Mem{Base: pivot, Disp: 32 * h}, ys[2+h])
-		for i := range 3 {
+		for i := range 4 {
 			VXORPS(ys[4+2*i+h], ys[4+2*i+h], ys[4+2*i+h])
 		}
 	}
+	Label("line")
+	pixels, at := param("pixels"), GP64()
+	MOVQ(src, at)
 	Label("pixel")
 	for h := range 2 {
-		x, above := ys[10+2*h], ys[11+2*h]
-		VMOVUPS(Mem{Base: src, Disp: 32 * h}, x)
+		x, above, below := ys[12], ys[13], ys[14]
+		VMOVUPS(Mem{Base: at, Disp: 32 * h}, x)
 		VCMPPS(Imm(0x1e), ys[h], x, above) // x > floor
+		VANDNPS(x, above, below)
+		VADDPS(below, ys[10+h], ys[10+h])
 		VSUBPS(ys[2+h], x, x)
 		VANDPS(above, x, x)
-		VANDPS(ys[15], above, above)
+		VANDPS(one, above, above)
 		VADDPS(above, ys[4+h], ys[4+h])
 		VADDPS(x, ys[6+h], ys[6+h])
 		VFMADD231PS(x, x, ys[8+h])
 	}
-	ADDQ(Imm(64), src)
+	ADDQ(Imm(64), at)
 	DECQ(pixels)
 	JNZ(LabelRef("pixel"))
-	for i := range 6 {
+	ADDQ(line, src)
+	DECQ(lines)
+	JNZ(LabelRef("line"))
+	for i := range 8 {
 		VMOVUPS(ys[4+i], Mem{Base: sums, Disp: 32 * i})
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// momentsVNNI adds two pixels at a time, so that sums do not wait for each other.
+func momentsVNNI() {
+	text("momentsVNNI", "momentsGo", momentsSignature)
+	lines, src, line := param("lines"), param("src"), param("line")
+	floor, pivot, sums := zs[0], zs[1], param("sums")
+	VMOVUPS(Mem{Base: param("floor")}, floor)
+	VMOVUPS(Mem{Base: param("pivot")}, pivot)
+	one := zs[2]
+	VBROADCASTSS(constant("One", 1), one)
+	sum := func(which, i int) reg.VecPhysical { return zs[4+2*i+which] }
+	for i := range 8 {
+		VPXORD(zs[4+i], zs[4+i], zs[4+i])
+	}
+	add := func(which int, at Mem) {
+		x, k, not := zs[12+which], []reg.OpmaskPhysical{reg.K1, reg.K2}[which], []reg.OpmaskPhysical{reg.K3, reg.K4}[which]
+		VMOVUPS(at, x)
+		VCMPPS(Imm(0x1e), floor, x, k)
+		KNOTW(k, not)
+		VADDPS(x, sum(which, 3), not, sum(which, 3))
+		VSUBPS(pivot, x, x)
+		VADDPS(one, sum(which, 0), k, sum(which, 0))
+		VADDPS(x, sum(which, 1), k, sum(which, 1))
+		VFMADD231PS(x, x, k, sum(which, 2))
+	}
+	Label("line")
+	pixels, at := param("pixels"), GP64()
+	MOVQ(src, at)
+	SUBQ(Imm(2), pixels)
+	JL(LabelRef("last"))
+	Label("pixels")
+	add(0, Mem{Base: at})
+	add(1, Mem{Base: at, Disp: 64})
+	ADDQ(Imm(128), at)
+	SUBQ(Imm(2), pixels)
+	JGE(LabelRef("pixels"))
+	Label("last")
+	TESTB(Imm(1), pixels.As8())
+	JEQ(LabelRef("next"))
+	add(0, Mem{Base: at})
+	Label("next")
+	ADDQ(line, src)
+	DECQ(lines)
+	JNZ(LabelRef("line"))
+	for i := range 4 {
+		VADDPS(sum(0, i), sum(1, i), sum(0, i))
+		VMOVUPS(sum(0, i), Mem{Base: sums, Disp: 64 * i})
 	}
 	VZEROUPPER()
 	RET()

@@ -14,7 +14,9 @@ func main() {
 	ConstraintExpr("amd64,!purego")
 	encodeWords()
 	encodeBytes()
-	moments()
+	encodeBytes4()
+	momentsAVX2()
+	momentsVNNI()
 	input()
 	for _, tiles := range []int{2, 4, 6} {
 		panelAVX2(tiles)
@@ -53,6 +55,15 @@ func text(name, of, signature string) {
 // package.
 func constant(name string, v float32) Mem { return asm.Constant("int"+name, v) }
 func lanes(name string, v uint32) Mem     { return asm.Lanes("int"+name, v) }
+
+// permutation is 16 numbers of 32 bits.
+func permutation(name string, of func(i int) int) Mem {
+	m := GLOBL("int"+name, RODATA|NOPTR)
+	for i := range 16 {
+		DATA(4*i, U32(of(i)))
+	}
+	return m
+}
 
 // rows are the addresses of up to six rows, stride apart.
 func rows(n int, base, stride reg.GPVirtual, disp int) (list []Mem) {
