@@ -5,7 +5,7 @@ OUT    ?= out
 PYTHON ?= python3
 VENV   := .venv
 
-.PHONY: build demo test race interop peers conformance bench quality generate lint venv runtimes clean
+.PHONY: build demo test race interop peers conformance bench quality ablation generate lint venv runtimes clean
 
 build: ## one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(DAQ) ./cmd/daq
@@ -64,6 +64,9 @@ bench: ## ours and ONNX Runtime's time, interleaved, as ratios; SIZES=128x128,48
 quality: ## PSNR-Y, time and memory of real networks on Set5, a table; NETWORKS='^EDSR', SETTINGS='--bits 4;--average-bits 3'
 	@mkdir -p $(OUT)
 	go test -count 1 -timeout 6h -tags quality -run TestQuality -v ./cmd/daq $(if $(NETWORKS),-networks '$(NETWORKS)') $(if $(SETTINGS),-settings '$(SETTINGS)') -table $(abspath $(OUT))/quality.md
+
+ablation: ## what each part of calibration and rounding gives on Set5; NETWORKS='^EDSR', BITS=4
+	go test -count 1 -timeout 6h -tags quality -run TestAblation -v ./passes $(if $(NETWORKS),-networks '$(NETWORKS)') -bits $(or $(BITS),4)
 
 generate: ## protobuf bindings and assembly; wants protoc (Debian: protobuf-compiler)
 	GOBIN=$(CURDIR)/bin go install github.com/gogo/protobuf/protoc-gen-gogofast

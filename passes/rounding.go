@@ -126,6 +126,10 @@ const (
 	fidelity = 3
 )
 
+// without leaves parts of calibration and rounding out; TestAblation measures what
+// each gives.
+var without struct{ OffCentre, Room, Compensation, Quieting, Mean bool }
+
 // round chooses the weights of one convolution, not the bias. clean is its input
 // before, x after quantization, y its output. A convolution whose weights were
 // rounded for another reader takes them.
@@ -245,6 +249,9 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 		blas64.Gemv(blas.NoTrans, 1, blas64.General{Rows: k, Cols: k, Stride: k, Data: m.noise},
 			blas64.Vector{N: k, Inc: 1, Data: target}, 0, blas64.Vector{N: k, Inc: 1, Data: change})
 		quieter.Solve(change)
+		if without.Quieting {
+			clear(change)
+		}
 		for i := range target {
 			target[i] -= change[i]
 			row[i] = float32(target[i])
@@ -256,11 +263,15 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 			scale = w.Scales[min(g*l.outputs+o, len(w.Scales)-1)]
 		}
 		codes := make([]uint8, k)
-		scale, _ = rounding.Round(codes, target, levels, scale, len(w.Scales) == 0)
-		scale = l.boundPairs(codes, levels, w.PairSum, scale, func(scale float32) float32 {
-			scale, _ = rounding.Round(codes, target, levels, scale, false)
-			return scale
-		})
+		if without.Compensation {
+			quant.EncodeWeights(codes, row, scale, levels)
+		} else {
+			scale, _ = rounding.Round(codes, target, levels, scale, len(w.Scales) == 0)
+			scale = l.boundPairs(codes, levels, w.PairSum, scale, func(scale float32) float32 {
+				scale, _ = rounding.Round(codes, target, levels, scale, false)
+				return scale
+			})
+		}
 		out.scales[g*l.outputs+o] = scale
 		for i, c := range codes {
 			out.codes[l.index(g, o, i)] = c

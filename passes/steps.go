@@ -52,6 +52,17 @@ func bestWindow(d quant.Distribution, c *calib.ChannelStats, levels int) (step, 
 	if d == quant.PostReLU {
 		ratio = c.Positive.Mean() / math.Sqrt(c.MeanVariance())
 	}
-	step, start, mse = h.ForUnseen().BestWindow(d, ratio, levels)
+	if !without.Room {
+		h.ForUnseen()
+	}
+	if without.OffCentre {
+		step, mse = h.BestStep(d, ratio, levels)
+		start = -step * float32(levels-1) / 2
+		if d == quant.PostReLU {
+			start = max(start, -float32(ratio))
+		}
+		return step, start, mse, nil
+	}
+	step, start, mse = h.BestWindow(d, ratio, levels)
 	return step, start, mse, nil
 }

@@ -273,6 +273,9 @@ func (r *rounder) bias(n *onnx.Node) []float32 {
 func (r *rounder) correctMean(y []twin, old []float32) []float32 {
 	bias := make([]float32, y[0].float.Shape[1])
 	copy(bias, old)
+	if without.Mean {
+		return bias
+	}
 	for c := range bias {
 		sum, count := 0.0, 0
 		for _, t := range y {

@@ -1,0 +1,4 @@
+package passes
+
+// Without leaves parts of calibration and rounding out.
+var Without = &without
