@@ -142,6 +142,12 @@ var loadRules = []Rule{
 		check:  deprecated,
 	},
 	{
+		ID: "declared-shape", Level: Error, Targets: []string{"web"}, Basis: "run in ONNX Runtime Web 1.30, which does not load such a file; ONNX Runtime on CPUs warns",
+		Title:  "an output is declared with another shape than it has",
+		Remedy: "correct the declared shape, or leave it out",
+		check:  declaredShapes,
+	},
+	{
 		ID: "foreign-domain", Level: Error, Basis: "each runtime knows its own operators; OpenVINO 2026.4 tried with com.microsoft Q/DQ",
 		Title:  "an operator outside the ONNX standard that the target does not have",
 		Remedy: "export with standard operators: opset 21 has QuantizeLinear for 4 and 16 bits",
@@ -355,6 +361,33 @@ func deprecated(v *view, report reporter) {
 				}
 				report(n, "", "%s has no attribute %q in opset %d: since opset %d %s", b.op, b.attribute, opset, b.opset, now)
 			}
+		}
+	}
+}
+
+func declaredShapes(v *view, report reporter) {
+	m := v.model.Clone()
+	if onnx.Inline(m) != nil {
+		return
+	}
+	declared := map[*onnx.Value]onnx.Shape{}
+	for _, out := range m.Graph.Outputs {
+		declared[out], out.Type.Shape = out.Type.Shape, nil
+	}
+	if onnx.Infer(m) != nil {
+		return
+	}
+	for _, out := range m.Graph.Outputs {
+		have, said := out.Type.Shape, declared[out]
+		if have == nil || said == nil {
+			continue
+		}
+		differ := len(have) != len(said)
+		for i := 0; i < len(have) && !differ; i++ {
+			differ = have[i].IsKnown() && said[i].IsKnown() && have[i] != said[i]
+		}
+		if differ {
+			report(out.Producer, out.Name, "it is declared as %s and is %s", said, have)
 		}
 	}
 }

@@ -111,7 +111,13 @@ func (v *view) ends(q *linear) bool {
 				return true
 			}
 			uses := x.Uses()
-			if len(uses) != 1 || !v.passes(uses[0].Node) && !uses[0].Node.Is("DepthToSpace", "Clip") {
+			if len(uses) != 1 {
+				break
+			}
+			if again := linearOf(uses[0].Node, "QuantizeLinear"); again != nil && again.sameAs(q) && v.ends(again) {
+				return true
+			}
+			if !v.passes(uses[0].Node) && !uses[0].Node.Is("DepthToSpace", "Clip") {
 				break
 			}
 			x = uses[0].Node.Outputs[0]

@@ -5,11 +5,11 @@ package lint
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/daq-sr/daq/internal/peer"
 	"github.com/daq-sr/daq/onnx"
 )
 
@@ -227,37 +227,75 @@ var elsewhere = map[string]bool{"u8s8-saturation": true, "data-clipped": true, "
 // TestInteropRules runs the graph of every rule in ONNX Runtime, the newest and 1.20:
 // what the rule says happens in the releases that it names, and in no others.
 func TestInteropRules(t *testing.T) {
-	dir := t.TempDir()
-	var paths []string
-	for i, c := range cases {
-		for j, g := range []text{c.graph, c.repaired} {
-			path := filepath.Join(dir, fmt.Sprintf("%d_%d.onnx", i, j))
-			if err := parse(t, g.String()).Save(path); err != nil {
-				t.Fatal(err)
-			}
-			paths = append(paths, path)
+	paths := saveAll(t, caseGraphs())
+	for _, ort := range ortRuntimes(t) {
+		release, effects := inORT(t, ort, paths)
+		holdCases(t, "ONNX Runtime "+release, release, effects, func(outcome) bool { return true })
+	}
+}
+
+// TestInteropWebRules does the same in ONNX Runtime Web, which does not show its graph:
+// there only errors and values are seen.
+func TestInteropWebRules(t *testing.T) {
+	web, err := peer.Start(peer.Runtime{Name: "ONNX Runtime Web", Engine: "web"})
+	if err != nil {
+		t.Skip(err)
+	}
+	graphs := caseGraphs()
+	paths := saveAll(t, graphs)
+	for i, path := range paths { // ONNX Runtime Web holds to declared shapes
+		m := parse(t, graphs[i])
+		m.Graph.Outputs[0].Type.Shape = nil
+		if err := m.Save(path); err != nil {
+			t.Fatal(err)
 		}
 	}
+	misdeclared := text{}.q("x", "y", "uint8").String()
+	if got := found(t, parse(t, misdeclared), Options{Target: namedTarget(t, "web")}, "declared-shape"); !slices.Equal(got, []string{"DQ_y"}) {
+		t.Errorf("declared-shape: found at %q", got)
+	}
+	paths = append(paths, saveAll(t, []string{misdeclared})...)
+	effects := effects(t, web, startPeer(t, ortRuntimes(t)[0]), paths)
+	release, _, _ := strings.Cut(web.Version, ",")
+	holdCases(t, "ONNX Runtime Web "+release, release, effects, func(o outcome) bool {
+		return o(&effect{Error: "fails"}) || o(&effect{Difference: 1, Range: 1})
+	})
+	if last := effects[len(effects)-1]; !last.fails() {
+		t.Error("declared-shape: the graph loads")
+	}
+	if _, err := web.End(); err != nil {
+		t.Error(err)
+	}
+}
+
+// caseGraphs are the graphs of cases, before and after the remedy.
+func caseGraphs() (graphs []string) {
+	for _, c := range cases {
+		graphs = append(graphs, c.graph.String(), c.repaired.String())
+	}
+	return graphs
+}
+
+// holdCases holds the rules against what a runtime made of caseGraphs.
+func holdCases(t *testing.T, name, release string, effects []effect, sees func(outcome) bool) {
+	t.Helper()
 	byID := map[string]*Rule{}
 	for _, r := range Rules(nil) {
 		byID[r.ID] = r
 	}
-	for _, ort := range ortRuntimes(t) {
-		release, effects := inORT(t, ort, paths)
-		shown := 0
-		for i, c := range cases {
-			bad, good := &effects[2*i], &effects[2*i+1]
-			if c.outcome == nil {
-				continue
-			}
-			shown++
-			if want := byID[c.rule].holds(release); c.outcome(bad) != want {
-				t.Errorf("%s in %s: the outcome is %v, the rule says %v: %+v", c.rule, release, !want, want, bad)
-			}
-			if needs := c.repaired.opset; needs <= 21 && c.outcome(good) && c.rule != "float-weights" {
-				t.Errorf("%s in %s: the outcome is there after the remedy: %+v", c.rule, release, good)
-			}
+	shown := 0
+	for i, c := range cases {
+		bad, good := &effects[2*i], &effects[2*i+1]
+		if c.outcome == nil || !sees(c.outcome) {
+			continue
 		}
-		t.Logf("ONNX Runtime %s shows %d graphs", release, shown)
+		shown++
+		if want := byID[c.rule].holds(release); c.outcome(bad) != want {
+			t.Errorf("%s in %s: the outcome is %v, the rule says %v: %+v", c.rule, name, !want, want, bad)
+		}
+		if needs := c.repaired.opset; needs <= 21 && c.outcome(good) && c.rule != "float-weights" {
+			t.Errorf("%s in %s: the outcome is there after the remedy: %+v", c.rule, name, good)
+		}
 	}
+	t.Logf("%s shows %d graphs", name, shown)
 }
