@@ -5,14 +5,14 @@ import "context"
 // winograd is F(6x6, 3x3) and F(4x4, 5x5): tiles of 8x8 inputs give 36 or 16
 // outputs with 64 multiplications for each pair of channels instead of 324 or 400.
 // A batch of tiles makes each of the 64 positions one matrix multiplication.
-// Transformed tiles are [64][tile][channel], products [64][tile][output].
+// Transformed tiles are [tile][64][channel], products [tile][64][output].
 type winograd struct {
 	shape   ConvShape
 	options Options
 	size    int // of a tile of outputs
 	chunks  []winoChunk
 	slices  []winoSlice
-	tiles   int // of a batch
+	tiles   int // of a batch, at most: whole panels
 }
 
 // winoChunk is a range of output blocks.
@@ -34,7 +34,7 @@ const (
 	winoDepth   = 64
 	winoTiles   = 24
 	maxWinoSize = 6     // of a tile of outputs
-	winoLine    = Lanes // between positions, so that they do not share cache sets
+	winoLine    = Lanes // between tiles, so that they do not share cache sets
 )
 
 // winogradSuits tells whether the transforms pay for themselves.
@@ -98,14 +98,17 @@ func channelSpans(spans []span, lo, hi int, at func(block int) int) []span {
 }
 
 func (wg *winograd) run(ctx context.Context, w *Workers, t task) error {
-	tiles := ceilDiv(t.oh, wg.size) * ceilDiv(t.ow, wg.size)
-	return winoJobs.run(ctx, w, t.n*ceilDiv(tiles, wg.tiles), winoJob{wg, t})
+	// Batches of about equal size, equally many for each thread.
+	panels := ceilDiv(ceilDiv(t.oh, wg.size)*ceilDiv(t.ow, wg.size), panelPixels)
+	batches := min(panels, roundUp(ceilDiv(panels, wg.tiles/panelPixels), w.Threads()))
+	return winoJobs.run(ctx, w, t.n*batches, winoJob{wg, t, panels, batches})
 }
 
 // winoJob is a run; an item is a batch of tiles.
 type winoJob struct {
 	*winograd
-	task task
+	task            task
+	panels, batches int // of an image
 }
 
 var winoJobs = jobs[winoJob]{item: (*winoJob).item}
@@ -114,7 +117,6 @@ func (j *winoJob) item(item int, sc *scratch) {
 	wg, t, s := j.winograd, &j.task, j.winograd.shape
 	across := ceilDiv(t.ow, wg.size)
 	tiles := ceilDiv(t.oh, wg.size) * across
-	batches := ceilDiv(tiles, wg.tiles)
 	// One chunk of outputs sees its inputs slice by slice; several share the
 	// transformed tiles of all.
 	inTile := Blocks(min(s.In, winoDepth)) * Lanes
@@ -124,10 +126,11 @@ func (j *winoJob) item(item int, sc *scratch) {
 	outTile := wg.chunks[len(wg.chunks)-1].blocks * Lanes // the last is the biggest
 	inPos, outPos := inTile, outTile
 	inTile, outTile = winoPoints*inTile+winoLine, winoPoints*outTile+winoLine
-	image := item / batches
-	first := item % batches * wg.tiles
+	image, batch := item/j.batches, item%j.batches
+	first := j.panels * batch / j.batches * panelPixels
+	count := j.panels*(batch+1)/j.batches - first/panelPixels
 	var list [winoTiles]tileRun
-	runs := tileRuns(list[:0], wg.size, first, min(first+wg.tiles, tiles), across)
+	runs := tileRuns(list[:0], wg.size, first, min(first+count*panelPixels, tiles), across)
 	buf := sc.floats(wg.tiles * (inTile + outTile))
 	in, out := buf[:wg.tiles*inTile], buf[wg.tiles*inTile:]
 	transform := func(sl *winoSlice) []float32 {
@@ -148,7 +151,6 @@ func (j *winoJob) item(item int, sc *scratch) {
 			transform(&wg.slices[i])
 		}
 	}
-	count := ceilDiv(min(wg.tiles, tiles-first), panelPixels)
 	for i := range wg.chunks {
 		chunk := &wg.chunks[i]
 		for k := range wg.slices {
