@@ -15,7 +15,7 @@ func init() {
 	registerAny("Transpose", 1, transpose)
 	registerFree("Concat", 1, concat)
 	registerFree("Split", 1, split)
-	registerAny("Slice", 1, slice)
+	registerFree("Slice", 1, slice)
 	registerAny("Tile", 6, tile)
 	registerFree("DepthToSpace", 1, depthToSpace)
 	registerAny("SpaceToDepth", 1, spaceToDepth)
@@ -222,8 +222,7 @@ func slice(s *site) (kernel, error) {
 		if len(ends) != len(starts) || axes != nil && len(axes) != len(starts) || steps != nil && len(steps) != len(starts) {
 			return fmt.Errorf("starts %v, ends %v, axes %v and steps %v differ in length", starts, ends, axes, steps)
 		}
-		shape, from := slices.Clone(in.Shape), strides(in.Shape)
-		offset := 0
+		shape, first, every := slices.Clone(in.Shape), make([]int, len(in.Shape)), slices.Repeat([]int{1}, len(in.Shape))
 		seen := map[int]bool{}
 		for i := range starts {
 			axis, step := i, 1
@@ -240,16 +239,30 @@ func slice(s *site) (kernel, error) {
 				return fmt.Errorf("steps %v and axes %v are not allowed", steps, axes)
 			}
 			seen[axis] = true
-			start, n := sliceRange(starts[i], ends[i], step, in.Shape[axis])
-			shape[axis] = n
-			offset += start * from[axis]
-			from[axis] *= step
+			first[axis], shape[axis] = sliceRange(starts[i], ends[i], step, in.Shape[axis])
+			every[axis] = step
 		}
-		out, err := c.new(0, in.Type, shape)
+		if in.blocked && (!slices.Equal(shape[:2], in.Shape[:2]) || every[0] != 1 || every[1] != 1) {
+			if in, err = c.inLayout(in, false); err != nil {
+				return err
+			}
+		}
+		out, err := c.newIn(0, in.Type, shape, in.blocked)
 		if err != nil || out.Len() == 0 {
 			return err
 		}
-		return c.copyStrided(out, in, offset, from)
+		to := out
+		if in.blocked {
+			to, in = out.asPlanes(), in.asPlanes()
+			first, every = append(first[1:], 0), append(every[1:], 1)
+			first[0] = 0
+		}
+		offset, from := 0, strides(in.Shape)
+		for i := range from {
+			offset += first[i] * from[i]
+			from[i] *= every[i]
+		}
+		return c.copyStrided(to, in, offset, from)
 	}, nil
 }
 

@@ -11,6 +11,13 @@ import (
 
 const lanes = kernels.Lanes
 
+// asPlanes returns a blocked tensor [N,C,...] as the planar one [N*blocks,...,16] that
+// it is in memory.
+func (t *Tensor) asPlanes() *Tensor {
+	shape := append([]int{t.Shape[0] * kernels.Blocks(t.Shape[1])}, t.Shape[2:]...)
+	return &Tensor{Type: t.Type, Shape: append(shape, lanes), Data: t.Data}
+}
+
 // wholeBlocks reports whether parts of so many channels, the last apart, are
 // whole blocks.
 func wholeBlocks(sizes []int) bool {

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime/kernels"
 )
 
@@ -14,12 +13,9 @@ func (r resizer) runBlocked(c *call, in *Tensor, dims []dimension) error {
 		return err
 	}
 	planes := in.Shape[0] * kernels.Blocks(in.Shape[1])
-	asPlanes := func(t *Tensor) *Tensor {
-		return &Tensor{Type: onnx.Float, Shape: []int{planes, t.Shape[2], t.Shape[3], lanes}, Data: t.Data}
-	}
 	fixed := func(n int) dimension { return dimension{in: n, out: n, scale: 1, end: 1, have: n, count: n} }
 	if r.mode != "nearest" {
-		return r.interpolate(c, asPlanes(out), asPlanes(in), []dimension{fixed(planes), dims[2], dims[3], fixed(lanes)})
+		return r.interpolate(c, out.asPlanes(), in.asPlanes(), []dimension{fixed(planes), dims[2], dims[3], fixed(lanes)})
 	}
 	var index [2][]int
 	for i, d := range dims[2:] {
