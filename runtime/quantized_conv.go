@@ -26,7 +26,7 @@ func quantizedConv(s *site, q quantizedInput) (kernel, error) {
 		return nil, err
 	}
 	shape := shape2(full, full.pads, w.Shape[1], w.Shape[0], int(s.Int("group", 1)))
-	if full.same() || !kernels.IntSuits(shape) || s.tail != nil && s.tail.shuffle.block > 0 {
+	if full.same() || !kernels.IntSuits(shape) {
 		return requantizedConv(s, levels)
 	}
 	bias, err := constantBias(s)

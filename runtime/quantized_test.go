@@ -32,6 +32,7 @@ func TestIntegersAgreeWithNodes(t *testing.T) {
 	for _, c := range []struct {
 		in, out, kernel, bits, h, w int
 		relu, window, mixed, edited bool
+		shuffled                    bool
 	}{
 		{in: 64, out: 64, kernel: 3, bits: 4, h: 33, w: 21},
 		{in: 64, out: 64, kernel: 3, bits: 4, h: 33, w: 21, relu: true},
@@ -43,13 +44,19 @@ func TestIntegersAgreeWithNodes(t *testing.T) {
 		{in: 320, out: 64, kernel: 1, bits: 4, h: 17, w: 9, window: true},
 		{in: 64, out: 16, kernel: 1, bits: 8, h: 8, w: 31, relu: true, window: true, mixed: true},
 		{in: 16, out: 16, kernel: 3, bits: 1, h: 1, w: 7},
-		{in: 16, out: 16, kernel: 5, bits: 4, h: 20, w: 20}, // has no integer kernel
+		{in: 80, out: 140, kernel: 3, bits: 5, h: 13, w: 6, shuffled: true}, // 9 blocks, of 35 channels
+		{in: 16, out: 16, kernel: 5, bits: 4, h: 20, w: 20},                 // has no integer kernel
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(c.in), uint64(c.bits)))
 			m := quantizedLayer(t, rng, c.in, c.out, c.kernel, c.bits, c.relu, c.window, c.mixed)
 			if c.edited { // by hand: values go below the floor of the statistics
 				m.Graph.Value("a").Producer.Op = "Identity"
+			}
+			if c.shuffled {
+				y := m.Graph.Value("y")
+				y.Producer.Op, y.Type.Shape = "DepthToSpace", nil
+				y.Producer.SetAttr("blocksize", int64(2))
 			}
 			x := make([]float32, c.in*c.h*c.w)
 			for i := range x {

@@ -59,5 +59,8 @@ func (b *builder) shuffles(conv, n *onnx.Node) bool {
 	}
 	groups := int(conv.Int("group", 1))
 	shape := shape2(win, win.pads, w.Shape[1]*groups, w.Shape[0], groups)
+	if _, ok := b.quantized[conv]; ok && kernels.IntSuits(shape) {
+		return false // kernels.IntConv stores no pixels apart
+	}
 	return groups == 1 && kernels.Upscales(shape, kernels.Options{Strict: b.options.Strict, Upscale: block})
 }

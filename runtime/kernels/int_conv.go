@@ -163,7 +163,7 @@ func (c *IntConv) Run(ctx context.Context, w *Workers, dst, src []float32, f *Fo
 		return intPointwise.run(ctx, w, ceilDiv(h*wd, intPixels), j)
 	}
 	c.setBorders(f, h, wd)
-	j.parts = newRegions(ceilDiv(h, 4), ceilDiv(wd, 4), max(4, min(intTiles, intTiles*64/c.outputs)))
+	j.parts = newRegions(ceilDiv(h, 4), ceilDiv(wd, 4), intTiles)
 	m.start(j.parts.count(), c.outputs/Lanes)
 	return intWinograd.run(ctx, w, j.parts.count(), j)
 }

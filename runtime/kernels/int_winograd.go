@@ -1,9 +1,10 @@
 package kernels
 
 // A part of an image that one item convolves is at most intTiles tiles of 4x4
-// pixels; the products of all outputs stay in the second-level cache.
+// pixels; the products of a chunk of outputs stay in the second-level cache.
 const (
 	intTiles = 24
+	intChunk = 4  // output blocks at a time
 	intDepth = 64 // input channels at a time
 	intFine  = 32 // and where sums over more would make weights too coarse
 )
@@ -55,10 +56,10 @@ func (j *intJob) winograd(item int, sc *scratch) {
 	room := roundUp(parts.rows*parts.cols, 2)
 	pixels := (4*parts.rows + 2) * (4*parts.cols + 2)
 	pixel := roundUp(c.depth, c.form.width) * c.form.size
-	inPoint := room*pixel + line
-	outPoint := room*c.outputs + line/4
+	wide := min(c.outputs, intChunk*Lanes) // of a tile's products
+	inPoint, outPoint := room*pixel+line, room*wide+line/4
 	part := parts.at(item)
-	buf := sc.floats(pixels*pixel/4 + c.form.inputs*inPoint/4 + c.points*outPoint + 16*Lanes + room*c.outputs)
+	buf := sc.floats(pixels*pixel/4 + c.form.inputs*inPoint/4 + c.points*outPoint + 16*Lanes + room*wide)
 	take := func(n int) []float32 {
 		piece := buf[:n]
 		buf = buf[n:]
@@ -68,40 +69,57 @@ func (j *intJob) winograd(item int, sc *scratch) {
 	sums, tile := asInt32(take(c.points*outPoint)), take(16*Lanes)
 	few := asInt32(buf) // products of one point
 	tiles := part.rows * part.cols
-	for k := 0; k < c.inputs; k += c.depth {
-		n := min(c.depth, c.inputs-k)
-		c.encodeRegion(codes, n, pixel, j.src, f, k, h, wd, part)
-		pitch := (4*part.cols + 2) * pixel
-		for y := range part.rows {
-			for b := 0; b < n*c.form.size; b += c.form.width * c.form.size {
-				c.form.input(part.cols, codes[4*y*pitch+b:], pixel, pitch, in[y*part.cols*pixel+b:], pixel, inPoint)
+	for first := 0; first < c.outputs/Lanes; first += intChunk {
+		blocks := min(intChunk, c.outputs/Lanes-first)
+		for k := 0; k < c.inputs; k += c.depth {
+			n := min(c.depth, c.inputs-k)
+			if first == 0 || c.depth < c.inputs {
+				c.encodeRegion(codes, n, pixel, j.src, f, k, h, wd, part)
+				c.transformRegion(in, inPoint, codes, n, pixel, part)
+			}
+			deep := n * c.form.size
+			for p := range c.points {
+				at := p*c.outputs + first*Lanes
+				weights, start := f.weights[c.points*k*c.form.size*c.outputs+at*deep:], f.start[at:]
+				to := sums[p*outPoint:]
+				if c.grouped {
+					to = few
+				} else if k > 0 {
+					start = nil
+				}
+				c.form.multiply(tiles, blocks, deep/4, in[c.form.source(p)*inPoint:], pixel, weights, start, to, wide)
+				if c.grouped {
+					c.addGroup(tiles, first, blocks, asFloats(sums[p*outPoint:]), few, wide, f, k/c.depth, p)
+				}
 			}
 		}
-		deep := n * c.form.size
-		for p := range c.points {
-			weights, start := f.weights[(c.points*k*c.form.size+p*deep)*c.outputs:], f.start[p*c.outputs:][:c.outputs]
-			to := sums[p*outPoint:]
-			if c.grouped {
-				to = few
-			} else if k > 0 {
-				start = nil
-			}
-			c.form.multiply(tiles, c.outputs/Lanes, deep/4, in[c.form.source(p)*inPoint:], pixel, weights, start, to, c.outputs)
-			if c.grouped {
-				c.addGroup(tiles, asFloats(sums[p*outPoint:]), few, f, k/c.depth, p)
-			}
+		for b := first; b < first+blocks; b++ {
+			c.store(sums[(b-first)*Lanes:], wide, outPoint, f, b, j.dst[b*h*wd*Lanes:][:h*wd*Lanes], h, wd, part, tile)
+			j.finish(sc, item, b, part)
 		}
 	}
-	for b := range c.outputs / Lanes {
-		c.store(sums[b*Lanes:], outPoint, f, b, j.dst[b*h*wd*Lanes:][:h*wd*Lanes], h, wd, part, tile)
-		if j.tail != nil {
-			for y := 4 * part.y; y < min(4*(part.y+part.rows), h); y++ {
-				j.tail.apply(sc, j.first+b, ((j.first+b)*h*wd+y*wd+4*part.x)*Lanes, min(4*part.cols, wd-4*part.x)*Lanes)
-			}
+}
+
+// finish executes the tail on block b of the outputs of a part, and sums their moments.
+func (j *intJob) finish(sc *scratch, item, b int, part region) {
+	x, cols := 4*part.x, min(4*part.cols, j.wd-4*part.x)
+	first, last := 4*part.y, min(4*(part.y+part.rows), j.h)
+	if j.tail != nil {
+		for y := first; y < last; y++ {
+			j.tail.apply(sc, j.first+b, ((j.first+b)*j.h*j.wd+y*j.wd+x)*Lanes, cols*Lanes)
 		}
-		if j.moments != nil {
-			y, x := 4*part.y, 4*part.x
-			j.moments.add(item, b, min(4*part.rows, h-y), min(4*part.cols, wd-x), j.dst[((b*h+y)*wd+x)*Lanes:], wd*Lanes)
+	}
+	if j.moments != nil {
+		j.moments.add(item, b, last-first, cols, j.dst[((b*j.h+first)*j.wd+x)*Lanes:], j.wd*Lanes)
+	}
+}
+
+// transformRegion transforms the codes of n channels of a part.
+func (c *IntConv) transformRegion(in []byte, point int, codes []byte, n, pixel int, part region) {
+	pitch := (4*part.cols + 2) * pixel
+	for y := range part.rows {
+		for b := 0; b < n*c.form.size; b += c.form.width * c.form.size {
+			c.form.input(part.cols, codes[4*y*pitch+b:], pixel, pitch, in[y*part.cols*pixel+b:], pixel, point)
 		}
 	}
 }
@@ -123,24 +141,25 @@ func (f *intForm) multiply(tiles, blocks, quads int, a []byte, aTile int, weight
 	}
 }
 
-// addGroup adds the products of one point and group of inputs to the sums of all.
-func (c *IntConv) addGroup(tiles int, sums []float32, products []int32, f *Folded, group, point int) {
-	for b := 0; b < c.outputs; b += Lanes {
-		scale := f.scale[(group*c.outputs+b)*c.points+point*Lanes:]
-		intAccumulate(tiles, sums[b:], products[b:], c.outputs, scale, group > 0)
+// addGroup adds the products of one point, group of inputs and chunk of outputs to the
+// sums of all groups.
+func (c *IntConv) addGroup(tiles, first, blocks int, sums []float32, products []int32, wide int, f *Folded, group, point int) {
+	for b := range blocks {
+		scale := f.scale[(group*c.outputs+(first+b)*Lanes)*c.points+point*Lanes:]
+		intAccumulate(tiles, sums[b*Lanes:], products[b*Lanes:], wide, scale, group > 0)
 	}
 }
 
 // store transforms the products of block b of outputs back, tiles with the same bias
 // together. tile is scratch for one.
-func (c *IntConv) store(sums []int32, point int, f *Folded, b int, dst []float32, h, wd int, part region, tile []float32) {
+func (c *IntConv) store(sums []int32, wide, point int, f *Folded, b int, dst []float32, h, wd int, part region, tile []float32) {
 	scale := f.scale[b*c.form.scales*Lanes:][:c.form.scales*Lanes]
 	down, across := ceilDiv(h, 4), ceilDiv(wd, 4)
 	output := func(n int, from []int32, bias, to []float32, row int) {
 		if c.grouped {
-			sumsOutput(n, asFloats(from), c.outputs, point, bias, c.lo, to, row)
+			sumsOutput(n, asFloats(from), wide, point, bias, c.lo, to, row)
 		} else {
-			c.form.output(n, from, c.outputs, point, scale, bias, c.lo, to, row)
+			c.form.output(n, from, wide, point, scale, bias, c.lo, to, row)
 		}
 	}
 	for y := range part.rows {
@@ -150,7 +169,7 @@ func (c *IntConv) store(sums []int32, point int, f *Folded, b int, dst []float32
 			if kind(tx, across) == 1 {
 				n = min(part.cols-x, across-1-tx)
 			}
-			from := sums[(y*part.cols+x)*c.outputs:]
+			from := sums[(y*part.cols+x)*wide:]
 			bias := f.borders[((kind(ty, down)*3+kind(tx, across))*c.outputs/Lanes+b)*16*Lanes:][:16*Lanes]
 			to := dst[(4*ty*wd+4*tx)*Lanes:]
 			rows, cols := min(4, h-4*ty), min(4, wd-4*tx)
