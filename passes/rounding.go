@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas64"
 
 	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime"
 	"github.com/daq-sr/daq/runtime/kernels"
@@ -122,8 +123,9 @@ const (
 	damping = 0.01
 	// fidelity is how much more a change of the wanted output weighs than noise
 	// of the same power. At 1 (Wiener) every layer would give up some detail for
-	// less noise; noise of layers adds up in power, lost detail in amplitude.
-	fidelity = 3
+	// less noise; noise of layers adds up in power, lost detail in amplitude. With
+	// 8 bits there is so little noise that it pays all the same.
+	fidelity, fidelity8 = 3, 1
 )
 
 // without leaves parts of calibration and rounding out; TestAblation measures what
@@ -163,7 +165,7 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 		if err != nil {
 			return nil, err
 		}
-		if err := r.roundGroup(ctx, out, w, layout, g, data, m); err != nil {
+		if err := r.roundGroup(ctx, out, w, layout, g, data, m, r.fidelity(n)); err != nil {
 			return nil, err
 		}
 	}
@@ -210,9 +212,18 @@ func nearestWeights(n *onnx.Node, w *WeightPlan, levels int) (*Rounded, error) {
 	return r, nil
 }
 
+// fidelity returns that of a convolution. The one for 8 bits was measured for dynamic
+// windows; static ones keep to the other.
+func (r *rounder) fidelity(n *onnx.Node) float64 {
+	if a := r.activations[n.Label()]; a != nil && a.Bits == quant.MaxBits && r.plan.Mode != target.Static {
+		return fidelity8
+	}
+	return fidelity
+}
+
 // roundGroup chooses codes and scales of group g: float weights that let less of
 // the inputs' quantization noise through first, then codes for these.
-func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, m *moments) error {
+func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, m *moments, fidelity float64) error {
 	k, levels := l.inputs, r.plan.weightLevels(w)
 	variance := 0.0
 	for i := range k {
