@@ -22,25 +22,46 @@ type Dataset struct {
 
 	dir   string
 	names []string
-	most  int // pixels of each picture, 0 for all
+
+	// Of a sample: every name stands for one cell of the picture, which is divided in
+	// grid x grid, and gives at most so many pixels.
+	cells      []int
+	grid, most int
 }
 
 // leastSample is the side of the smallest square that a sample takes of a picture: about
 // what a super-resolution network looks at for one pixel.
-const leastSample = 80
+const leastSample = 64
 
 // Sample returns a dataset of at most so many pixels, whatever the number and size of
-// the pictures: of each the middle, squares of the same area unless a side is
-// shorter; of some evenly spread pictures where less than 80x80 of each would be left.
+// the pictures: squares of equal area, evenly spread over each picture, or over some of
+// the pictures where they would be smaller than 64x64 otherwise.
 func (d *Dataset) Sample(pixels int) *Dataset {
 	s := *d
-	count := min(len(d.names), max(pixels/(leastSample*leastSample), 1))
-	s.most = pixels / count
-	s.names = nil
+	squares := max(pixels/(leastSample*leastSample), 1)
+	count := min(len(d.names), squares)
+	s.grid = int(math.Sqrt(float64(squares / count)))
+	s.most = pixels / (count * s.grid * s.grid)
+	s.names, s.cells = nil, nil
 	for i := range count {
-		s.names = append(s.names, d.names[i*len(d.names)/count])
+		for cell := range s.grid * s.grid {
+			s.names, s.cells = append(s.names, d.names[i*len(d.names)/count]), append(s.cells, cell)
+		}
 	}
 	return &s
+}
+
+// piece returns the middle of one cell of a picture, of at most s.most pixels.
+func (d *Dataset) piece(m *imaging.Image, cell int) *imaging.Image {
+	x0, x1 := cell%d.grid*m.Width/d.grid, (cell%d.grid+1)*m.Width/d.grid
+	y0, y1 := cell/d.grid*m.Height/d.grid, (cell/d.grid+1)*m.Height/d.grid
+	w, h := x1-x0, y1-y0
+	if w*h > d.most {
+		side := int(math.Sqrt(float64(d.most)))
+		w = min(w, max(side, d.most/h))
+		h = min(h, d.most/w)
+	}
+	return m.Region((x0+x1-w)/2, (y0+y1-h)/2, w, h)
 }
 
 // OpenDataset lists a folder. A folder without pictures is an error.
@@ -73,10 +94,8 @@ func (d *Dataset) Image(i int) (*imaging.Image, error) {
 			return nil, fmt.Errorf("picture %s: %w", path, err)
 		}
 	}
-	if d.most > 0 && m.Width*m.Height > d.most {
-		side := int(math.Sqrt(float64(d.most)))
-		w := min(m.Width, max(side, d.most/m.Height))
-		return m.Middle(w, min(m.Height, d.most/w)), nil
+	if d.most > 0 {
+		m = d.piece(m, d.cells[i])
 	}
 	return m, nil
 }

@@ -168,19 +168,21 @@ func TestSample(t *testing.T) {
 		pixels int
 		want   []int // widths and heights
 	}{
-		{1 << 20, []int{400, 300, 150, 600, 50, 40, 700, 20}}, // more than there are
-		{160000, []int{200, 200, 150, 266, 50, 40, 700, 20}},
 		{40000, []int{100, 100, 100, 100, 50, 40, 500, 20}},
-		{20000, []int{81, 82, 81, 82, 50, 40}}, // 80x80 of each would be too many: every other one
+		{80000, []int{ // squares of 70x70, four of each
+			70, 71, 70, 71, 70, 71, 70, 71, 70, 71, 70, 71, 70, 71, 70, 71, 25, 20, 25, 20, 25, 20, 25, 20, 350, 10, 350, 10, 350, 10, 350, 10}},
+		{10000, []int{70, 71, 50, 40}}, // every other picture
 		{100, []int{10, 10}},
 	} {
 		s := d.Sample(c.pixels)
 		var sizes []int
+		sum := 0
 		err := s.Each(context.Background(), func(_ string, m *imaging.Image) error {
 			sizes = append(sizes, m.Width, m.Height)
+			sum += m.Width * m.Height
 			return nil
 		})
-		if err != nil || !slices.Equal(sizes, c.want) || len(s.Names()) != len(sizes)/2 {
+		if err != nil || !slices.Equal(sizes, c.want) || len(s.Names()) != len(sizes)/2 || sum > c.pixels {
 			t.Errorf("%d pixels: %v (%v), want %v", c.pixels, sizes, err, c.want)
 		}
 	}

@@ -73,6 +73,17 @@ func (p *Profile) AddImage(s Source) error {
 	return nil
 }
 
+// Pictures returns how many pictures went in, whole or in pieces.
+func (p *Profile) Pictures() int {
+	count := 0
+	for i, s := range p.Images {
+		if i == 0 || s.Name != p.Images[i-1].Name {
+			count++
+		}
+	}
+	return count
+}
+
 func (p *Profile) find(s Source) (at int, found bool) {
 	return slices.BinarySearchFunc(p.Images, s, compareSources)
 }

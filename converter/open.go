@@ -25,7 +25,7 @@ func Open(ctx context.Context, m *onnx.Model, in calib.Input, o runtime.Options)
 	if in.Range == 0 {
 		in.Range = rangeOf(m)
 	}
-	m, err := anySize(m)
+	m, err := anySize(ctx, m)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ func Simplify(ctx context.Context, m *onnx.Model) (*onnx.Model, error) {
 	if err := checkFloat(m); err != nil {
 		return nil, err
 	}
-	simple, err := anySize(m)
+	simple, err := anySize(ctx, m)
 	if err != nil {
 		return nil, err
 	}
@@ -28,8 +28,15 @@ func Simplify(ctx context.Context, m *onnx.Model) (*onnx.Model, error) {
 }
 
 // anySize returns a copy of a network that takes pictures of any size.
-func anySize(m *onnx.Model) (*onnx.Model, error) {
+func anySize(ctx context.Context, m *onnx.Model) (*onnx.Model, error) {
 	free := m.Clone()
+	if ok, err := passes.FreeSize(free); err != nil || ok {
+		return free, err
+	}
+	// The sizes of a pixel shuffle that is written out are no reason to refuse.
+	if _, err := passes.Repeat(ctx, free, passes.Constants, passes.PixelShuffle, passes.DeadCode); err != nil {
+		return nil, err
+	}
 	if ok, err := passes.FreeSize(free); err != nil || ok {
 		return free, err
 	}

@@ -399,6 +399,9 @@ func (p *poly) dim() Dim {
 	return Unknown
 }
 
+// Times returns a dimension n times as large.
+func (d Dim) Times(n int64) Dim { return d.poly().times(n).dim() }
+
 // Eval returns the size for given sizes of the symbols; false when a symbol is
 // missing.
 func (d Dim) Eval(sizes map[string]int64) (int64, bool) {

@@ -12,5 +12,5 @@ import (
 // so. Types are inferred when it returns. Weights that the file lists as inputs
 // with defaults become constants.
 func Simplify(ctx context.Context, m *onnx.Model) (Report, error) {
-	return Repeat(ctx, m, Names, Constants, Identities, Shapes, Sizes, Fold, Affine, Duplicates, DeadCode)
+	return Repeat(ctx, m, Names, Constants, Identities, Shapes, Sizes, PixelShuffle, Fold, Affine, Duplicates, DeadCode)
 }

@@ -110,7 +110,7 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 		}
 	}
 	m.factors = b.factors()
-	plan := &Plan{Format: PlanFormat, Mode: target.Static, Target: m.target.Name, Rule: Calibrated, InputRange: m.white, Images: len(m.profile.Images)}
+	plan := &Plan{Format: PlanFormat, Mode: target.Static, Target: m.target.Name, Rule: Calibrated, InputRange: m.white, Images: m.profile.Pictures()}
 	m.folds(plan)
 	m.activations(plan)
 	for _, n := range g.Nodes {
