@@ -6,20 +6,34 @@ import (
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 	"github.com/daq-sr/daq/runtime"
 )
 
 // Calibrate runs a float network over pictures and returns the per-channel
-// statistics of the tensors that the selected convolutions read. Of the options
-// it reads Layers, Input, Profile, Threads and Progress. When it is cancelled, it
+// statistics of the tensors that quantizing in the mode and for the target of the
+// options reads. Of the options it reads Mode, Target, Layers, Input, Profile, Threads
+// and Progress. When it is cancelled, it
 // returns what it has so far beside the error: given back as Profile, it saves
 // the work done.
 func Calibrate(ctx context.Context, m *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*calib.Profile, error) {
+	t, mode, err := o.Form()
+	if err != nil {
+		return nil, err
+	}
 	simple, err := Simplify(ctx, m)
 	if err != nil {
 		return nil, err
+	}
+	if mode == target.Static {
+		if t.WeightsOnly() {
+			return nil, fmt.Errorf("target %s leaves activations float: there is nothing to calibrate", t.Name)
+		}
+		passes.FreeSkip(simple.Graph, t, o.Layers)
+		profile, _, err := calibrate(ctx, simple, digest(m), passes.StaticTensors(simple.Graph, t, o.Layers), true, images, o)
+		return profile, err
 	}
 	convs, err := passes.Select(simple.Graph, o.Layers)
 	if err != nil {

@@ -77,6 +77,8 @@ func (o *QuantizeOptions) Form() (*target.Target, target.Mode, error) {
 		name, mode = o.Plan.Target, o.Plan.Mode
 	}
 	switch {
+	case mode != "" && mode != target.Dynamic && mode != target.Static:
+		return nil, "", fmt.Errorf("mode %q: want %s or %s", mode, target.Dynamic, target.Static)
 	case mode == "" && name == "":
 		mode = target.Dynamic
 	case mode == "":

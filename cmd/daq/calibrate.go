@@ -10,6 +10,7 @@ import (
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/converter"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 )
 
@@ -18,6 +19,8 @@ type calibrateFlags struct {
 	layers    layerFlags
 	input     inputFlags
 	out       string
+	mode      string
+	target    string
 	overwrite bool
 	resume    bool
 }
@@ -33,9 +36,11 @@ histogram. One picture is in memory at a time. The same pictures give the same
 bytes, whatever their order and the number of threads; profiles of parts of a
 collection merge into the profile of the whole (package calib). An interrupted run
 writes the pictures done so far, and --resume does the rest; it adds pictures to a
-finished profile too. quantize --profile makes use of the file.`,
+finished profile too. quantize --profile makes use of the file; in static mode, which
+otherwise looks at a sample, it is how every pixel counts.`,
 		Example: `  daq calibrate edsr.onnx --calib photos -o edsr.profile
   daq calibrate edsr.onnx --calib photos -o edsr.profile --resume
+  daq calibrate edsr.onnx --calib photos -o edsr.static --mode static --target onnxruntime
   daq calibrate edsr.onnx --calib Set5/HR --downscale 2 -o edsr.profile --layers all`,
 		Args:                  arguments("MODEL.onnx"),
 		DisableFlagsInUseLine: true,
@@ -47,6 +52,8 @@ finished profile too. quantize --profile makes use of the file.`,
 	flags.SortFlags = false
 	flags.StringVarP(&f.out, "output", "o", "", "`file` to write")
 	f.calib.add(flags)
+	flags.StringVar(&f.mode, "mode", "", "dynamic or static: how the network will be quantized (see daq quantize)")
+	flags.StringVar(&f.target, "target", "", "runtime that it will be quantized for; onnxruntime when not given with --mode static")
 	f.layers.add(flags)
 	f.input.add(flags)
 	flags.BoolVar(&f.resume, "resume", false, "add to the file, if it exists, the pictures that it lacks")
@@ -64,7 +71,10 @@ func (f *calibrateFlags) run(ctx context.Context, t *terminal, path string) erro
 	if f.resume && f.overwrite {
 		return usagef("--resume adds to a file that exists, --overwrite replaces it: choose one")
 	}
-	o := converter.QuantizeOptions{Threads: t.threads}
+	o := converter.QuantizeOptions{Threads: t.threads, Mode: target.Mode(f.mode), Target: f.target}
+	if _, _, err := o.Form(); err != nil {
+		return usagef("--%v", err)
+	}
 	var err error
 	if o.Layers, err = f.layers.selection(); err != nil {
 		return err

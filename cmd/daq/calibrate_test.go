@@ -21,6 +21,17 @@ func TestCalibrate(t *testing.T) {
 	same(t, f.path("a"), f.path("b"))
 }
 
+// A static profile serves static quantization, and no other.
+func TestCalibrateStatic(t *testing.T) {
+	f := newFiles(t)
+	float, photos := f.path("float.onnx"), f.path("photos")
+	must(t, "calibrate", float, "--calib", photos, "-o", f.path("p"), "--mode", "static")
+	must(t, "quantize", float, "-o", f.path("q.onnx"), "--calib", photos, "--mode", "static", "--profile", f.path("p"), "-q")
+	fails(t, daq("quantize", float, "-o", f.path("d.onnx"), "--calib", photos, "--profile", f.path("p"), "-q"), exitFailed, "profile does not fit")
+	fails(t, daq("calibrate", float, "--calib", photos, "-o", f.path("s"), "--mode", "sideways"), exitUsage, "sideways")
+	fails(t, daq("calibrate", float, "--calib", photos, "-o", f.path("s"), "--target", "storage"), exitFailed, "nothing to calibrate")
+}
+
 // TestCalibrateResumes stops a calibration after its first picture; what --resume
 // makes of it, and what pictures added later make, are the bytes of one run.
 func TestCalibrateResumes(t *testing.T) {
