@@ -172,9 +172,12 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	return out, nil
 }
 
-// isFine reports whether weights have 8 bits and inputs as many or float: what weights rounded to the
-// nearest codes cost is then too little to be measured.
+// isFine reports whether in a static plan weights have 8 bits and inputs as many or
+// float: what weights rounded to the nearest codes cost is then too little to be measured.
 func (r *rounder) isFine(n *onnx.Node, w *WeightPlan) bool {
+	if r.plan.Mode != target.Static {
+		return false
+	}
 	a := r.activations[n.Label()]
 	if a == nil {
 		a = r.static[n.Inputs[0].Name]
