@@ -84,6 +84,8 @@ func TestCodesAgreeWithNodes(t *testing.T) {
 		{"shuffled between blocks", constantsOf(0, "int8", in, 48, 3, 127, 0, true), open + conv + "o = DepthToSpace <blocksize = 2> (c)  p = QuantizeLinear (o, r, z)  y = DequantizeLinear (p, r, z)", "Encode Conv DepthToSpace Decode"},
 		{"Concat", signed + ", " + constantsOf(1, "int8", in+out, in, 1, 127, 0, true), open + conv + "p = QuantizeLinear (c, r, z)  q = DequantizeLinear (p, r, z)  o = Concat <axis = 1> (b, q)  n = QuantizeLinear (o, s, z)  " +
 			"d = DequantizeLinear (n, s, z)  v = DequantizeLinear <axis = 0> (w1, s1, z1)  y = Conv (d, v)", "Encode Conv Concat Conv"},
+		{"sum of codes", signed, open + conv + "p = QuantizeLinear (c, r, z)  q = DequantizeLinear (p, r, z)  m = Relu (c)  f = QuantizeLinear (m, s, first)  d = DequantizeLinear (f, s, first)  " +
+			"i = Add (q, d)  j = GlobalMaxPool (i)  k = GlobalMaxPool (q)  l = GlobalMaxPool (d)  y = Concat <axis = 1> (j, k, l)", "Encode Conv Encode Decode Encode Decode Add GlobalMaxPool GlobalMaxPool GlobalMaxPool Concat"},
 		{"slopes, factors, bounds", signed, open + conv + "d = PRelu (c, slopes)  e = Mul (d, half)  f = Clip (e, low, half)  g = QuantizeLinear (f, s, z)  y = DequantizeLinear (g, s, z)", "Encode Conv"},
 		{"QLinearConv", signed + fmt.Sprintf(", int32[%d] whole = {%s}", out, strings.TrimSuffix(strings.Repeat("700, -40000, ", out/2), ", ")), "a = QuantizeLinear (x, s, z)  p = QLinearConv <pads = [1, 1, 1, 1]> (a, s, z, w0, s0, z0, r, first, whole)  y = DequantizeLinear (p, r, first)",
 			"Encode Conv"},

@@ -44,9 +44,11 @@ func (b *builder) link(g *group) *tail {
 	for i, o := range program {
 		if o.first {
 			p = l.find(operand{value: o.a}, o.op == kernels.Decode)
-			l.read(o.a)
 		}
 		step := kernels.ChainStep{Op: o.op, A: p, B: l.second(o)}
+		if o.first { // only now: decoding the second operand must not take its row
+			l.read(o.a)
+		}
 		l.read(o.b.value)
 		switch {
 		case i == len(program)-1 && codes:
