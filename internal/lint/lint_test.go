@@ -75,6 +75,16 @@ func TestReleases(t *testing.T) {
 	}
 }
 
+// Scales of 16 bits, as ModelOpt writes them, are scales.
+func TestHalfScales(t *testing.T) {
+	if got := numbers(onnx.NewTensor(onnx.Float16, []int64{5}, []uint16{0x3c00, 0xc100, 0x0001, 0x7c00, 0x2e66})); fmt.Sprint(got) != "[1 -2.5 5.960464477539063e-08 +Inf 0.0999755859375]" {
+		t.Errorf("float16: %v", got)
+	}
+	if got := numbers(onnx.NewTensor(onnx.Bfloat16, []int64{2}, []uint16{0x3f80, 0xc020})); fmt.Sprint(got) != "[1 -2.5]" {
+		t.Errorf("bfloat16: %v", got)
+	}
+}
+
 // Every rule has what a reader needs, and its own name.
 func TestTable(t *testing.T) {
 	seen := map[string]bool{}
