@@ -208,7 +208,7 @@ func FuzzConv(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		pick := func(v ...int) int { return v[r.IntN(len(v))] }
-		c := convCase{n: 1 + r.IntN(2), h: 1 + r.IntN(40), w: 1 + r.IntN(70)}
+		c := convCase{n: 1 + r.IntN(2), h: 1 + r.IntN(25), w: 1 + r.IntN(40)}
 		s := &c.shape
 		s.Groups = pick(1, 1, 1, 2, 5)
 		s.In, s.Out = s.Groups*(1+r.IntN(20)), s.Groups*(1+r.IntN(20))
