@@ -51,8 +51,13 @@ func (d *Dataset) Sample(pixels int) *Dataset {
 	return &s
 }
 
-// piece returns the middle of one cell of a picture, of at most s.most pixels.
-func (d *Dataset) piece(m *imaging.Image, cell int) *imaging.Image {
+// part returns what the dataset takes of the picture of name i: all, or of a sample the
+// middle of its cell, of at most d.most pixels.
+func (d *Dataset) part(m *imaging.Image, i int) *imaging.Image {
+	if d.most == 0 {
+		return m
+	}
+	cell := d.cells[i]
 	x0, x1 := cell%d.grid*m.Width/d.grid, (cell%d.grid+1)*m.Width/d.grid
 	y0, y1 := cell/d.grid*m.Height/d.grid, (cell/d.grid+1)*m.Height/d.grid
 	w, h := x1-x0, y1-y0
@@ -84,6 +89,15 @@ func (d *Dataset) Names() []string { return d.names }
 
 // Image decodes picture i of Names, or what a sample takes of it.
 func (d *Dataset) Image(i int) (*imaging.Image, error) {
+	m, err := d.whole(i)
+	if err != nil {
+		return nil, err
+	}
+	return d.part(m, i), nil
+}
+
+// whole decodes the picture of name i.
+func (d *Dataset) whole(i int) (*imaging.Image, error) {
 	path := filepath.Join(d.dir, d.names[i])
 	m, err := imaging.ReadFile(path)
 	if err != nil {
@@ -94,23 +108,23 @@ func (d *Dataset) Image(i int) (*imaging.Image, error) {
 			return nil, fmt.Errorf("picture %s: %w", path, err)
 		}
 	}
-	if d.most > 0 {
-		m = d.piece(m, d.cells[i])
-	}
 	return m, nil
 }
 
 // Each calls f for every picture in order until f fails or ctx is done.
 func (d *Dataset) Each(ctx context.Context, f func(name string, m *imaging.Image) error) error {
+	var whole *imaging.Image
 	for i, name := range d.names {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		m, err := d.Image(i)
-		if err != nil {
-			return err
+		if i == 0 || name != d.names[i-1] { // the cells of a picture follow each other
+			var err error
+			if whole, err = d.whole(i); err != nil {
+				return err
+			}
 		}
-		if err := f(name, m); err != nil {
+		if err := f(name, d.part(whole, i)); err != nil {
 			return fmt.Errorf("picture %s: %w", filepath.Join(d.dir, name), err)
 		}
 	}

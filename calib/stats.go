@@ -177,7 +177,8 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
 		s.Min, s.Max = min(s.Min, lowest), max(s.Max, highest)
 	}
 	zeros := int64(0) // values like others in a Signed channel
-	mean, of := all.mean, &all
+	mean := all.mean
+	var variance, std float64
 	if d == quant.PostReLU {
 		var positive imageMoments
 		positive, zeros = positiveMoments(x, float64(all.mean*float64(all.count)))
@@ -186,18 +187,15 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
 		all.m2 = positive.m2 + float64(float64(positive.count)*float64(apart*apart)) + float64(float64(all.count-positive.count)*float64(all.mean*all.mean))
 		s.Zeros += zeros
 		s.Positive.add(positive)
-		mean, of = 0, &positive
+		mean = 0
+		std = quant.Spread(positive.mean, math.Sqrt(positive.variance()))
+		variance = float64(std * std)
 	} else {
 		all.m2 = deviations(x, all.mean)
+		variance = all.variance()
+		std = math.Sqrt(variance)
 	}
 	s.All.add(all)
-
-	variance := of.variance()
-	std := math.Sqrt(variance)
-	if d == quant.PostReLU {
-		std = quant.Spread(of.mean, std)
-		variance = float64(std * std)
-	}
 	s.Variances.Add(variance)
 	if s.Images == 1 {
 		s.MinStd, s.MaxStd = std, std

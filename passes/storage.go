@@ -231,8 +231,8 @@ func nearestBlocks(n *onnx.Node, w *WeightPlan, levels int) (*Rounded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(data, func(v float32) bool { return v-v != 0 }); i >= 0 {
-		return nil, fmt.Errorf("weight %d is %v: repair the network, or leave the convolution out with --exclude", i, data[i])
+	if err := checkFinite(data); err != nil {
+		return nil, err
 	}
 	l := matrixOf(n, n.Inputs[1].Const.Shape)
 	r := newBlocks(l, w)

@@ -2,7 +2,7 @@ package passes
 
 import (
 	"fmt"
-	"math"
+	"slices"
 
 	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/onnx"
@@ -26,10 +26,8 @@ func encodeWeights(n *onnx.Node, t *onnx.Tensor, w WeightPlan, rule Rule, rounde
 	if len(data) == 0 {
 		return nil, fmt.Errorf("tensor %q is empty", t.Name)
 	}
-	for i, x := range data {
-		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-			return nil, fmt.Errorf("tensor %q: weight %d is %v: repair the network, or leave the convolution out with --exclude", t.Name, i, x)
-		}
+	if err := checkFinite(data); err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
 	}
 	layout := outputChannels(n, t.Shape)
 	levels := quant.Levels(w.Bits)
@@ -66,6 +64,14 @@ func encodeWeights(n *onnx.Node, t *onnx.Tensor, w WeightPlan, rule Rule, rounde
 		coded.offset = append(coded.offset, quant.WeightWindow(s, levels).Offset)
 	}
 	return coded, nil
+}
+
+// checkFinite says which weight is NaN or infinite.
+func checkFinite(weights []float32) error {
+	if i := slices.IndexFunc(weights, func(v float32) bool { return v-v != 0 }); i >= 0 {
+		return fmt.Errorf("weight %d is %v: repair the network, or leave the convolution out with --exclude", i, weights[i])
+	}
+	return nil
 }
 
 // channelLayout tells where the weights of an output channel lie: data is

@@ -112,11 +112,10 @@ func (c *coder) encode(n *onnx.Node) {
 	}
 	uses := codes.Uses()
 	for _, u := range uses {
-		back, _, ok := kernels.Quantizer{}, 0, u.Index == 0 && u.Node.Is("DequantizeLinear") && u.Node.Outputs[0].Type.Elem == onnx.Float
-		if ok {
-			back, _, ok = c.quantizer(u.Node, typ)
+		if u.Index != 0 || !u.Node.Is("DequantizeLinear") || u.Node.Outputs[0].Type.Elem != onnx.Float {
+			return
 		}
-		if !ok || back != q {
+		if back, _, ok := c.quantizer(u.Node, typ); !ok || back != q {
 			return
 		}
 	}

@@ -8,8 +8,8 @@ import (
 
 func isHalf(t onnx.DataType) bool { return t == onnx.Float16 || t == onnx.Bfloat16 }
 
-// widened returns a 16-bit float tensor as Float, in memory of its own.
-func widened(t *Tensor) *Tensor {
+// Widened returns a Float16 or Bfloat16 tensor as Float, in memory of its own.
+func Widened(t *Tensor) *Tensor {
 	d := t.Data.([]uint16)
 	f := make([]float32, len(d))
 	for i, h := range d {

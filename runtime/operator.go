@@ -117,7 +117,7 @@ func (s *site) takeFloats(i int) *Tensor {
 		return nil
 	}
 	if isHalf(t.Type) {
-		t = widened(t)
+		t = Widened(t)
 	}
 	if t.Type != onnx.Float {
 		return nil

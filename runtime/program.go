@@ -356,7 +356,7 @@ func (c *call) execute(k kernel, halves, layouts bool) error {
 		if t == nil || !isHalf(t.Type) {
 			continue
 		}
-		c.in[i], c.dies[i] = widened(t), false
+		c.in[i], c.dies[i] = Widened(t), false
 	}
 	err := k(c)
 	c.in, c.dies = in, dies

@@ -191,7 +191,7 @@ func dequantizeLinear(s *site) (kernel, error) {
 			typ = scales.Type
 		}
 		if isHalf(scales.Type) {
-			scales = widened(scales)
+			scales = Widened(scales)
 		}
 		scale, ok := scales.Data.([]float32)
 		if !ok {

@@ -340,7 +340,7 @@ func numbers(t *onnx.Tensor) []float64 {
 		return nil
 	}
 	if t.Type == onnx.Float16 || t.Type == onnx.Bfloat16 { // ModelOpt's scales
-		return halves(t.Type, r.Data.([]uint16))
+		r = runtime.Widened(r)
 	}
 	switch d := r.Data.(type) {
 	case []float32:
@@ -363,31 +363,6 @@ func numbers(t *onnx.Tensor) []float64 {
 		return widen(d)
 	}
 	return nil
-}
-
-// halves returns the values of floats of 16 bits (IEEE 754 binary16, or the upper
-// half of binary32).
-func halves(t onnx.DataType, s []uint16) []float64 {
-	out := make([]float64, len(s))
-	for i, h := range s {
-		if t == onnx.Bfloat16 {
-			out[i] = float64(math.Float32frombits(uint32(h) << 16))
-			continue
-		}
-		sign, exponent, fraction := 1-2*float64(h>>15), int(h>>10&31), float64(h&1023)
-		switch exponent {
-		case 0:
-			out[i] = sign * math.Ldexp(fraction, -24)
-		case 31:
-			out[i] = sign * math.Inf(1)
-			if fraction != 0 {
-				out[i] = math.NaN()
-			}
-		default:
-			out[i] = sign * math.Ldexp(1024+fraction, exponent-25)
-		}
-	}
-	return out
 }
 
 func widen[T onnx.Number](s []T) []float64 {

@@ -211,28 +211,13 @@ func (t *codesTask) winograd(i int, sc *scratch) {
 
 // transform brings n inputs from k on of the pixels that a part reads into in.
 func (t *codesTask) transform(in []byte, point int, codes []byte, image int, part region, k, n int) {
-	rows, cols, pixel := 4*part.rows+2, 4*part.cols+2, 2*n
-	y0, x0 := 4*part.y-1, 4*part.x-1
-	left, right := max(0, -x0), min(cols, t.wd-x0)
-	for r := range rows {
-		line := codes[r*cols*pixel:][:cols*pixel]
-		y := y0 + r
-		if y < 0 || y >= t.h {
-			clear(line)
-			continue
-		}
-		clear(line[:left*pixel])
-		clear(line[right*pixel:])
+	part.read(codes, 2*n, t.h, t.wd, func(line []byte, y, x, pixels int) {
 		for b := 0; b < n; b += Lanes {
 			plane := image*t.inputs/Lanes + (k+b)/Lanes
-			widenCodes(right-left, asWords(line[left*pixel+2*b:]), n, t.src[((plane*t.h+y)*t.wd+x0+left)*Lanes:], t.zero)
+			widenCodes(pixels, asWords(line[2*b:]), n, t.src[((plane*t.h+y)*t.wd+x)*Lanes:], t.zero)
 		}
-	}
-	for y := range part.rows {
-		for b := 0; b < n; b += Lanes {
-			wordInput(part.cols, codes[4*y*cols*pixel+2*b:], pixel, cols*pixel, in[y*part.cols*pixel+2*b:], pixel, point)
-		}
-	}
+	})
+	wordForm.transform(in, point, codes, n, 2*n, part)
 }
 
 // store executes the tail on the outputs of one block for neighbouring pixels and
@@ -249,25 +234,18 @@ func (t *codesTask) store(sc *scratch, line []float32, image, block, y, x int) {
 		}
 		return
 	}
-	// Channel (i*up+j)*C+c becomes channel c of pixels up apart.
 	up := t.upscale
-	inner := t.outputs / Lanes / (up * up)
-	phase, plane := block/inner, image*inner+block%inner
-	at := (((plane*t.h+y)*up+phase/up)*t.wd*up + x*up + phase%up) * Lanes
+	at := upscaledAt(up, image, t.outputs/Lanes, block, t.h, t.wd, y, x)
 	if !t.tail.encodes() {
 		if t.tail != nil {
 			t.tail.applyTo(sc, line, nil, number, 0, len(line))
 		}
-		for p := 0; p < len(line); p += Lanes {
-			*(*[Lanes]float32)(t.dst[at+p*up:]) = *(*[Lanes]float32)(line[p:])
-		}
+		spread(t.dst[at:], line, up)
 		return
 	}
 	codes := asBytes(sc.more(len(line) / 4))
 	t.tail.applyTo(sc, line, codes, number, 0, len(line))
-	for p := 0; p < len(line); p += Lanes {
-		*(*[Lanes]uint8)(t.tail.Codes[0][at+p*up:]) = *(*[Lanes]uint8)(codes[p:])
-	}
+	spread(t.tail.Codes[0][at:], codes[:len(line)], up)
 }
 
 // pointwise multiplies codes as they are, for piece i of the rows of all images: a 1x1

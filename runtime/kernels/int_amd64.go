@@ -35,7 +35,7 @@ func encodeWords(pixels int, dst []byte, stride int, src []float32, block int, e
 	for b := range e {
 		dst, src := dst[2*b*Lanes:], src[b*block:]
 		if intLevel == intGo || pixels <= 0 {
-			encodeWordsGo(pixels, asWords(dst), stride/2, src, &e[b])
+			encodeGo(pixels, asWords(dst), stride/2, src, &e[b])
 			continue
 		}
 		_, _ = dst[(pixels-1)*stride+2*Lanes-1], src[pixels*Lanes-1]
@@ -47,7 +47,7 @@ func encodeBytes(pixels int, dst []byte, stride int, src []float32, block int, e
 	for len(e) > 0 {
 		n := 1
 		if intLevel < intVNNI || pixels <= 0 {
-			encodeBytesGo(pixels, asSigned(dst), stride, src, &e[0])
+			encodeGo(pixels, asSigned(dst), stride, src, &e[0])
 		} else if n = min(4, len(e)); n == 4 {
 			_, _ = dst[(pixels-1)*stride+4*Lanes-1], src[3*block+pixels*Lanes-1]
 			encodeBytes4VNNI(pixels, &asSigned(dst)[0], stride, &src[0], 4*block, &e[0].offset[0])

@@ -72,14 +72,6 @@ func bytePointsOf[T int8 | float32](m *[6][6]T, three func(re, im T) [3]T) (poin
 
 func sliceOf[T any](a [3]T) []T { return a[:] }
 
-func encodeBytesGo(pixels int, dst []int8, stride int, src []float32, e *encoding) {
-	for p := range pixels {
-		for l, x := range src[p*Lanes:][:Lanes] {
-			dst[p*stride+l] = int8(e.code(x, l))
-		}
-	}
-}
-
 // byteInputGo is intForm.input; to be unsigned codes get 128 added.
 func byteInputGo(tiles int, src []int8, pixel, row int, dst []byte, tile, point int) {
 	for t := range tiles {

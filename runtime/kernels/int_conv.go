@@ -135,9 +135,7 @@ func (c *IntConv) half(i int) float32 {
 func (c *IntConv) setDepth(levels int) {
 	c.depth = min(c.inputs, intDepth)
 	switch {
-	case c.points == 1:
-		c.depth = min(c.inputs, 4*intDepth)
-	case c.form == &byteForm:
+	case c.points == 1 || c.form == &byteForm:
 		c.depth = min(c.inputs, 4*intDepth)
 	case c.inputs*(levels/2)*100 > math.MaxInt32/8192:
 		// Weights of 13 bits would not fit the sum.

@@ -148,7 +148,7 @@ func (c *IntConv) roundBytes(f *Folded, b int, u, most, inverse []float32) {
 		}
 	}
 	if c.points > 1 {
-		const from, to = byteEven/7*5 + byteEven%7, byteScales - 1 // their scales
+		from, to := byteScaleOf(byteEven), byteScaleOf(byteInputs)
 		byteRest(c.inputs, u, inverse[from*Lanes:])
 		for l := range Lanes { // what is left are halves at most
 			inverse[to*Lanes+l], scales[to*Lanes+l] = 2*math.MaxInt8, scales[from*Lanes+l]/(2*math.MaxInt8)

@@ -18,10 +18,11 @@ func (e *encoding) code(x float32, lane int) int32 {
 	return int32(math.Floor(float64(min(v, e.high[lane])))) << e.shift[lane]
 }
 
-func encodeWordsGo(pixels int, dst []int16, stride int, src []float32, e *encoding) {
+// encodeGo is intForm.encode for one block, with the distance of pixels in codes.
+func encodeGo[T int8 | int16](pixels int, dst []T, stride int, src []float32, e *encoding) {
 	for p := range pixels {
 		for l, x := range src[p*Lanes:][:Lanes] {
-			dst[p*stride+l] = int16(e.code(x, l))
+			dst[p*stride+l] = T(e.code(x, l))
 		}
 	}
 }

@@ -6,13 +6,13 @@ func hasByteForm() bool { return false }
 
 func encodeWords(pixels int, dst []byte, stride int, src []float32, block int, e []encoding) {
 	for b := range e {
-		encodeWordsGo(pixels, asWords(dst[2*b*Lanes:]), stride/2, src[b*block:], &e[b])
+		encodeGo(pixels, asWords(dst[2*b*Lanes:]), stride/2, src[b*block:], &e[b])
 	}
 }
 
 func encodeBytes(pixels int, dst []byte, stride int, src []float32, block int, e []encoding) {
 	for b := range e {
-		encodeBytesGo(pixels, asSigned(dst[b*Lanes:]), stride, src[b*block:], &e[b])
+		encodeGo(pixels, asSigned(dst[b*Lanes:]), stride, src[b*block:], &e[b])
 	}
 }
 

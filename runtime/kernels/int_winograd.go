@@ -75,7 +75,7 @@ func (j *intJob) winograd(item int, sc *scratch) {
 			n := min(c.depth, c.inputs-k)
 			if first == 0 || c.depth < c.inputs {
 				c.encodeRegion(codes, n, pixel, j.src, f, k, h, wd, part)
-				c.transformRegion(in, inPoint, codes, n, pixel, part)
+				c.form.transform(in, inPoint, codes, n, pixel, part)
 			}
 			deep := n * c.form.size
 			for p := range c.points {
@@ -114,12 +114,12 @@ func (j *intJob) finish(sc *scratch, item, b int, part region) {
 	}
 }
 
-// transformRegion transforms the codes of n channels of a part.
-func (c *IntConv) transformRegion(in []byte, point int, codes []byte, n, pixel int, part region) {
+// transform transforms the codes of n channels of a part.
+func (f *intForm) transform(in []byte, point int, codes []byte, n, pixel int, part region) {
 	pitch := (4*part.cols + 2) * pixel
 	for y := range part.rows {
-		for b := 0; b < n*c.form.size; b += c.form.width * c.form.size {
-			c.form.input(part.cols, codes[4*y*pitch+b:], pixel, pitch, in[y*part.cols*pixel+b:], pixel, point)
+		for b := 0; b < n*f.size; b += f.width * f.size {
+			f.input(part.cols, codes[4*y*pitch+b:], pixel, pitch, in[y*part.cols*pixel+b:], pixel, point)
 		}
 	}
 }
@@ -233,9 +233,17 @@ func border(at, size int) int {
 	return i
 }
 
-// encodeRegion encodes n channels from k on of the pixels that a part reads, to
-// [row][pixel], so many bytes each; outside of the image is 0.
+// encodeRegion encodes n channels from k on of the pixels that a part reads.
 func (c *IntConv) encodeRegion(codes []byte, n, pixel int, src []float32, f *Folded, k, h, wd int, part region) {
+	block := k / Lanes
+	part.read(codes, pixel, h, wd, func(line []byte, y, x, pixels int) {
+		c.form.encode(pixels, line, pixel, src[((block*h+y)*wd+x)*Lanes:], h*wd*Lanes, f.encodings[block:][:n/Lanes])
+	})
+}
+
+// read calls encode for each row of the pixels of an image that a part reads, whose codes
+// are [row][pixel], so many bytes each; outside of the image is 0.
+func (part region) read(codes []byte, pixel, h, wd int, encode func(line []byte, y, x, pixels int)) {
 	rows, cols := 4*part.rows+2, 4*part.cols+2
 	y0, x0 := 4*part.y-1, 4*part.x-1
 	left, right := max(0, -x0), min(cols, wd-x0)
@@ -248,7 +256,6 @@ func (c *IntConv) encodeRegion(codes []byte, n, pixel int, src []float32, f *Fol
 		}
 		clear(line[:left*pixel])
 		clear(line[right*pixel:])
-		block := k / Lanes
-		c.form.encode(right-left, line[left*pixel:], pixel, src[((block*h+y)*wd+x0+left)*Lanes:], h*wd*Lanes, f.encodings[block:][:n/Lanes])
+		encode(line[left*pixel:], y, x0+left, right-left)
 	}
 }

@@ -4,17 +4,17 @@
 
 package kernels
 
-// encodeWordsAVX2 is encodeWordsGo; distances are in bytes.
+// encodeWordsAVX2 is encodeGo; distances are in bytes.
 //
 //go:noescape
 func encodeWordsAVX2(pixels int, dst *int16, stride int, src *float32, e *float32)
 
-// encodeBytesVNNI is encodeBytesGo; distances are in bytes.
+// encodeBytesVNNI is encodeGo; distances are in bytes.
 //
 //go:noescape
 func encodeBytesVNNI(pixels int, dst *int8, stride int, src *float32, e *float32)
 
-// encodeBytes4VNNI is encodeBytesGo for four blocks; distances are in bytes.
+// encodeBytes4VNNI is encodeGo for four blocks; distances are in bytes.
 //
 //go:noescape
 func encodeBytes4VNNI(pixels int, dst *int8, stride int, src *float32, block int, e *float32)

@@ -207,11 +207,7 @@ func (wg *winograd) store(sc *scratch, t *task, image, block int, r tileRun, src
 		}
 		return
 	}
-	// Channel (i*up+j)*C+c becomes channel c of pixels up apart.
-	inner := Blocks(wg.shape.Out) / (up * up)
-	phase, plane := block/inner, image*inner+block%inner
-	at := ((plane*t.oh+r.y)*up + phase/up) * t.ow * up
-	dst := t.dst[(at+r.x*up+phase%up)*Lanes:]
+	dst := t.dst[upscaledAt(up, image, Blocks(wg.shape.Out), block, t.oh, t.ow, r.y, r.x):]
 	if t.tail == nil && rows == size && cols == size*r.n {
 		winoOutput(size, r.n, src, tile, pos, bias, lo, dst, up*t.ow*up*Lanes, up*Lanes)
 		return
@@ -224,10 +220,7 @@ func (wg *winograd) store(sc *scratch, t *task, image, block int, r tileRun, src
 		if t.tail != nil {
 			t.tail.applyTo(sc, line, nil, number, 0, len(line))
 		}
-		to := dst[y*up*t.ow*up*Lanes:]
-		for x := range cols {
-			*(*[Lanes]float32)(to[x*up*Lanes:]) = *(*[Lanes]float32)(line[x*Lanes:])
-		}
+		spread(dst[y*up*t.ow*up*Lanes:], line, up)
 	}
 }
 

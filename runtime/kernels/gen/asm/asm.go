@@ -1,5 +1,5 @@
 // Package asm is what the generators of micro-kernels share: registers by number,
-// parameters, and constants in all lanes.
+// parameters, constants in all lanes, and how functions begin and end.
 package asm
 
 import (
@@ -34,6 +34,41 @@ func ParamAt(name string) operand.Mem {
 		panic(err)
 	}
 	return b.Addr
+}
+
+// Text begins a function that does what another, in Go, does.
+func Text(name, of, signature string) {
+	build.TEXT(name, 0, signature)
+	build.Pragma("noescape")
+	build.Doc(name + " is " + of + "; distances are in bytes.")
+}
+
+// End ends a function with its loop.
+func End(counter reg.GPVirtual, loop string) {
+	build.DECQ(counter)
+	build.JNZ(operand.LabelRef(loop))
+	build.VZEROUPPER()
+	build.RET()
+}
+
+// Rows are the addresses of up to six rows, stride apart.
+func Rows(n int, base, stride reg.GPVirtual, disp int) (list []operand.Mem) {
+	far := build.GP64()
+	if n > 3 {
+		build.LEAQ(operand.Mem{Base: base, Index: stride, Scale: 2}, far)
+		build.ADDQ(stride, far)
+	}
+	for i := range n {
+		m := operand.Mem{Base: base, Disp: disp}
+		if i >= 3 {
+			m.Base = far
+		}
+		if i%3 > 0 {
+			m.Index, m.Scale = stride, uint8(i%3)
+		}
+		list = append(list, m)
+	}
+	return list
 }
 
 var defined = map[string]operand.Mem{}

@@ -20,22 +20,10 @@ func main() {
 }
 
 var (
-	xs, ys         = asm.Xs, asm.Ys
-	param, paramAt = asm.Param, asm.ParamAt
+	xs, ys          = asm.Xs, asm.Ys
+	param, paramAt  = asm.Param, asm.ParamAt
+	text, end, rows = asm.Text, asm.End, asm.Rows
 )
-
-func text(name, of, signature string) {
-	TEXT(name, 0, signature)
-	Pragma("noescape")
-	Doc(name + " is " + of + "; distances are in bytes.")
-}
-
-func end(counter reg.GPVirtual, loop string) {
-	DECQ(counter)
-	JNZ(LabelRef(loop))
-	VZEROUPPER()
-	RET()
-}
 
 // steps brings 8 values at src into v as whole numbers of steps between the least
 // and the most; NaN is the least. Scale, least and most are in registers 13 to 15.
@@ -144,24 +132,6 @@ func outputRows() [4]reg.VecPhysical {
 	return [4]reg.VecPhysical{m[0], b, c, m[5]}
 }
 
-// rows are the addresses of six rows, stride apart.
-func rows(base, stride reg.GPVirtual, disp int) (list []Mem) {
-	far := GP64()
-	LEAQ(Mem{Base: base, Index: stride, Scale: 2}, far)
-	ADDQ(stride, far)
-	for i := range 6 {
-		m := Mem{Base: base, Disp: disp}
-		if i >= 3 {
-			m.Base = far
-		}
-		if i%3 > 0 {
-			m.Index, m.Scale = stride, uint8(i%3)
-		}
-		list = append(list, m)
-	}
-	return list
-}
-
 func output() {
 	text("codesOutputAVX2", "codesOutputGo", "func(tiles int, src *int32, tile int, point int, scale *float32, bias *float32, lo float32, dst *float32, row int)")
 	tiles, src, tile, point := param("tiles"), param("src"), param("tile"), param("point")
@@ -177,7 +147,7 @@ func output() {
 		from := GP64()
 		MOVQ(src, from)
 		for j := range 6 {
-			for i, at := range rows(from, sixth, 32*h) {
+			for i, at := range rows(6, from, sixth, 32*h) {
 				VMOVDQU(at, ys[i])
 			}
 			for y, v := range outputRows() {

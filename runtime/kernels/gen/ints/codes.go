@@ -17,7 +17,7 @@ const (
 )
 
 func encodeWords() {
-	text("encodeWordsAVX2", "encodeWordsGo", "func(pixels int, dst *int16, stride int, src *float32, e *float32)")
+	text("encodeWordsAVX2", "encodeGo", "func(pixels int, dst *int16, stride int, src *float32, e *float32)")
 	pixels, dst, stride, src, e := param("pixels"), param("dst"), param("stride"), param("src"), param("e")
 	field := func(disp, h int) Mem { return Mem{Base: e, Disp: disp + 32*h} }
 	for h := range 2 {
@@ -46,7 +46,7 @@ func encodeWords() {
 }
 
 func encodeBytes() {
-	text("encodeBytesVNNI", "encodeBytesGo", "func(pixels int, dst *int8, stride int, src *float32, e *float32)")
+	text("encodeBytesVNNI", "encodeGo", "func(pixels int, dst *int8, stride int, src *float32, e *float32)")
 	pixels, dst, stride, src, e := param("pixels"), param("dst"), param("stride"), param("src"), param("e")
 	for i := range 6 {
 		VMOVUPS(Mem{Base: e, Disp: 64 * i}, zs[i])
@@ -69,7 +69,7 @@ func encodeBytes() {
 // encodeBytes4 encodes four blocks at once: bytes are clamped from below when they are
 // packed, for 64 channels together.
 func encodeBytes4() {
-	text("encodeBytes4VNNI", "encodeBytesGo for four blocks", "func(pixels int, dst *int8, stride int, src *float32, block int, e *float32)")
+	text("encodeBytes4VNNI", "encodeGo for four blocks", "func(pixels int, dst *int8, stride int, src *float32, block int, e *float32)")
 	pixels, dst, stride, src, block, e := param("pixels"), param("dst"), param("stride"), param("src"), param("block"), param("e")
 	field := func(i, k int) Mem { return Mem{Base: e, Disp: 6*64*k + i} }
 	v, t := zs[:4], zs[4:6]

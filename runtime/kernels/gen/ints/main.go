@@ -40,16 +40,10 @@ func main() {
 }
 
 var (
-	ys, zs         = asm.Ys, asm.Zs
-	param, paramAt = asm.Param, asm.ParamAt
+	ys, zs          = asm.Ys, asm.Zs
+	param, paramAt  = asm.Param, asm.ParamAt
+	text, end, rows = asm.Text, asm.End, asm.Rows
 )
-
-// text begins a function; its distances are in bytes.
-func text(name, of, signature string) {
-	TEXT(name, 0, signature)
-	Pragma("noescape")
-	Doc(name + " is " + of + "; distances are in bytes.")
-}
 
 // The names of constants begin with int: those of the float kernels are in the same
 // package.
@@ -65,36 +59,9 @@ func permutation(name string, of func(i int) int) Mem {
 	return m
 }
 
-// rows are the addresses of up to six rows, stride apart.
-func rows(n int, base, stride reg.GPVirtual, disp int) (list []Mem) {
-	far := GP64()
-	if n > 3 {
-		LEAQ(Mem{Base: base, Index: stride, Scale: 2}, far)
-		ADDQ(stride, far)
-	}
-	for i := range n {
-		m := Mem{Base: base, Disp: disp}
-		if i >= 3 {
-			m.Base = far
-		}
-		if i%3 > 0 {
-			m.Index, m.Scale = stride, uint8(i%3)
-		}
-		list = append(list, m)
-	}
-	return list
-}
-
 // store stores a register of 64 bytes in halves: Zen 4 takes longer over the whole.
 func store(v reg.VecPhysical, at Mem) {
 	VMOVDQU32(v.AsY(), at)
 	at.Disp += 32
 	VEXTRACTI64X4(Imm(1), v, at)
-}
-
-func end(counter reg.GPVirtual, loop string) {
-	DECQ(counter)
-	JNZ(LabelRef(loop))
-	VZEROUPPER()
-	RET()
 }
