@@ -26,7 +26,9 @@ import (
 const exactLevels = 6
 
 // granularity is what the origins of tiles are multiples of, in elements of the
-// coarsest map: tiles of Winograd's algorithm then lie as in the whole picture.
+// coarsest map: the 4x4 outputs of Winograd's algorithm in integers, and of 5x5 in
+// float, then lie as in the whole picture. The 6x6 ones of 3x3 in float do not, which
+// changes how they are rounded.
 const granularity = 8
 
 // Network is a network for pictures in tiles. It is immutable.
