@@ -133,13 +133,14 @@ type builder struct {
 	quantized  map[*onnx.Node]quantizedInput     // convolutions computed in integers
 	floors     map[*onnx.Value][]float32         // of values whose moments are read
 	quantizers map[*onnx.Value]kernels.Quantizer // of feature maps that are codes
+	composed   map[*onnx.Node]*composition       // convolutions that are two
 }
 
 // graph compiles a graph whose nodes are sorted. outer is the builder of the
 // graph around it.
 func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 	b := &builder{compiler: c, graph: g, outer: outer, plan: &plan{}, consts: map[*onnx.Value]*Tensor{}, slot: map[*onnx.Value]int{},
-		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}, quantized: map[*onnx.Node]quantizedInput{}, floors: map[*onnx.Value][]float32{}, quantizers: map[*onnx.Value]kernels.Quantizer{}}
+		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}, quantized: map[*onnx.Node]quantizedInput{}, floors: map[*onnx.Value][]float32{}, quantizers: map[*onnx.Value]kernels.Quantizer{}, composed: map[*onnx.Node]*composition{}}
 	for _, v := range g.Inputs {
 		if v.Const == nil {
 			b.plan.inputs = append(b.plan.inputs, b.newSlot(v))
@@ -176,6 +177,7 @@ func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	nodes = b.compose(nodes)
 	groups, inside := b.fuse(nodes)
 	b.arrange(nodes)
 	for _, n := range nodes {
@@ -352,6 +354,9 @@ func (b *builder) node(n *onnx.Node, g *group) error {
 		main = g.conv
 	}
 	st := step{name: main.String(), node: main.Label(), op: operatorName(main), closes: b.closes[n]}
+	if c := b.composed[main]; c != nil {
+		st.front = c.front
+	}
 	var inputs []operand
 	if g == nil || g.conv != nil {
 		op, _ := lookup(main, b.version(main))

@@ -45,6 +45,9 @@ func conv(s *site) (kernel, error) {
 	if q, ok := s.quantized(); ok {
 		return quantizedConv(s, q)
 	}
+	if s.builder != nil && s.builder.composed[s.Node] != nil {
+		return composedConv(s, s.builder.composed[s.Node])
+	}
 	return floatConv(s)
 }
 

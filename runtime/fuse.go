@@ -167,7 +167,13 @@ func (b *builder) pinned() map[*onnx.Value]bool {
 // fusableConv reports whether a node is a convolution that takes a tail: of two
 // dimensions, with weights packed when compiling.
 func (b *builder) fusableConv(n *onnx.Node) bool {
-	if !n.Is("Conv") || len(n.Inputs) < 2 || n.Outputs[0].Type.Elem != onnx.Float || !known(n.Outputs[0].Type.Shape) {
+	return b.packedConv(n) && n.Outputs[0].Type.Elem == onnx.Float && len(n.Outputs[0].Type.Shape) == 4 && known(n.Outputs[0].Type.Shape)
+}
+
+// packedConv reports whether a node is a convolution whose weights and padding
+// are known when compiling.
+func (b *builder) packedConv(n *onnx.Node) bool {
+	if !n.Is("Conv") || len(n.Inputs) < 2 {
 		return false
 	}
 	for _, v := range n.Inputs[1:min(3, len(n.Inputs))] {
@@ -179,7 +185,7 @@ func (b *builder) fusableConv(n *onnx.Node) bool {
 		}
 	}
 	pad := n.Str("auto_pad", "NOTSET")
-	return len(n.Outputs[0].Type.Shape) == 4 && pad != "SAME_UPPER" && pad != "SAME_LOWER"
+	return pad != "SAME_UPPER" && pad != "SAME_LOWER"
 }
 
 // known reports whether every dimension is a number or a symbol.

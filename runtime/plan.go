@@ -36,6 +36,7 @@ type watched struct {
 type step struct {
 	name    string // of the node, for messages
 	node    string // its label
+	front   string // label of the convolution composed with it
 	op      string // its operator, for profiles
 	kernel  kernel
 	halves  bool

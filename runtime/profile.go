@@ -11,9 +11,10 @@ import (
 // with those that were fused into it, named after the one that does the work.
 // The time of If and Loop includes their bodies.
 type StepTime struct {
-	Node string // onnx.Node.Label
-	Op   string // operator of the node, with its domain unless that is the default
-	Time time.Duration
+	Node  string // onnx.Node.Label
+	Front string // of the convolution in front that is computed with it as one, if any
+	Op    string // operator of the node, with its domain unless that is the default
+	Time  time.Duration
 }
 
 // Profile is Run with a clock: it returns the steps in execution order and
@@ -37,7 +38,7 @@ func (r *run) timed(p *plan, i int, f *frame) error {
 	}
 	start := time.Now()
 	err := r.step(&p.steps[i], f, &f.calls[i])
-	r.clock.steps = append(r.clock.steps, StepTime{p.steps[i].node, p.steps[i].op, time.Since(start)})
+	r.clock.steps = append(r.clock.steps, StepTime{p.steps[i].node, p.steps[i].front, p.steps[i].op, time.Since(start)})
 	return err
 }
 

@@ -29,6 +29,12 @@ func (s shuffle) from(o, outputs int) int {
 	return o%inner*s.square() + o/inner
 }
 
+// channel returns the channel of outputs, in the model's order, that becomes
+// channel ch of a phase, pixel (phase/block, phase%block) of the block.
+func (s shuffle) channel(ch, phase, outputs int) int {
+	return s.from(phase*(outputs/s.square())+ch, outputs)
+}
+
 // permuted returns rows of v, outputs in number, in our order.
 func permuted[T any](s shuffle, v []T, outputs int) []T {
 	if !s.crd || v == nil {
@@ -44,7 +50,7 @@ func permuted[T any](s shuffle, v []T, outputs int) []T {
 
 // shuffles reports whether n is a DepthToSpace that conv, which fuses, can do.
 func (b *builder) shuffles(conv, n *onnx.Node) bool {
-	if conv == nil || !n.Is("DepthToSpace") || !known(n.Outputs[0].Type.Shape) || n.Outputs[0].Type.Elem != onnx.Float && !b.isCodes(n.Outputs[0]) {
+	if conv == nil || b.composed[conv] != nil || !n.Is("DepthToSpace") || !known(n.Outputs[0].Type.Shape) || n.Outputs[0].Type.Elem != onnx.Float && !b.isCodes(n.Outputs[0]) {
 		return false
 	}
 	if q, ok := b.quantized[conv]; ok && q.codes != nil {

@@ -198,6 +198,10 @@ func (s *subject) result(peak float64) *Result {
 	r.PeakShare = r.Rate / peak
 	for i, st := range s.steps {
 		l := Layer{Name: st.Node, Op: st.Op, MS: Median(s.layers[i]), GMACs: s.work.take(st.Node) / 1e9}
+		if st.Front != "" {
+			l.Name = st.Front + ", " + st.Node
+			l.GMACs += s.work.take(st.Front) / 1e9
+		}
 		if l.GMACs > 0 && l.MS > 0 {
 			l.Rate = l.GMACs / l.MS * 1000
 			l.PeakShare = l.Rate / peak
