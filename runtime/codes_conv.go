@@ -61,6 +61,7 @@ func (c *coder) wholeConv(n *onnx.Node) *codesInput {
 		}
 		in.scale = append(in.scale, float32(float64(scales[i])*float64(in.quantizer.Scale)))
 	}
+	in.shape, in.weights = dense(in.shape, in.weights)
 	if !kernels.CodesSuits(in.shape, in.weights, in.quantizer) {
 		return nil
 	}

@@ -25,7 +25,7 @@ func quantizedConv(s *site, q quantizedInput) (kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	shape := shape2(full, full.pads, w.Shape[1], w.Shape[0], int(s.Int("group", 1)))
+	shape, weights := dense(shape2(full, full.pads, len(levels), w.Shape[0], int(s.Int("group", 1))), w.Data.([]float32))
 	if full.same() || !kernels.IntSuits(shape) {
 		return requantizedConv(s, levels)
 	}
@@ -34,7 +34,8 @@ func quantizedConv(s *site, q quantizedInput) (kernel, error) {
 		return nil, err
 	}
 	tail, base, floor := s.tail, len(s.Inputs), s.floor
-	packed, err := kernels.NewIntConv(shape, s.takeFloats(1).Data.([]float32), bias, levels, tail.startsWithRelu())
+	s.takeFloats(1)
+	packed, err := kernels.NewIntConv(shape, weights, bias, levels, tail.startsWithRelu())
 	if err != nil {
 		return nil, err
 	}

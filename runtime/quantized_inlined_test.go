@@ -14,7 +14,7 @@ import (
 func TestInlinedFilesRunInIntegers(t *testing.T) {
 	for _, window := range []bool{false, true} {
 		rng := rand.New(rand.NewPCG(3, 4))
-		m := quantizedLayer(t, rng, 32, 32, 3, 4, true, window, window)
+		m := quantizedLayer(t, rng, 32, 32, 3, 4, 1, true, window, window)
 		inlined := m.Clone()
 		if err := onnx.Inline(inlined); err != nil {
 			t.Fatal(err)

@@ -31,6 +31,7 @@ const (
 func TestIntegersAgreeWithNodes(t *testing.T) {
 	for _, c := range []struct {
 		in, out, kernel, bits, h, w int
+		groups                      int
 		relu, window, mixed, edited bool
 		shuffled                    bool
 	}{
@@ -46,10 +47,13 @@ func TestIntegersAgreeWithNodes(t *testing.T) {
 		{in: 16, out: 16, kernel: 3, bits: 1, h: 1, w: 7},
 		{in: 80, out: 140, kernel: 3, bits: 5, h: 13, w: 6, shuffled: true}, // 9 blocks, of 35 channels
 		{in: 16, out: 16, kernel: 5, bits: 4, h: 20, w: 20},                 // has no integer kernel
+		{in: 64, out: 64, kernel: 3, bits: 4, h: 20, w: 19, groups: 4},
+		{in: 24, out: 48, kernel: 1, bits: 8, h: 20, w: 19, groups: 2, window: true},
+		{in: 64, out: 64, kernel: 3, bits: 4, h: 9, w: 9, groups: 8}, // in floats
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(c.in), uint64(c.bits)))
-			m := quantizedLayer(t, rng, c.in, c.out, c.kernel, c.bits, c.relu, c.window, c.mixed)
+			m := quantizedLayer(t, rng, c.in, c.out, c.kernel, c.bits, max(1, c.groups), c.relu, c.window, c.mixed)
 			if c.edited { // by hand: values go below the floor of the statistics
 				m.Graph.Value("a").Producer.Op = "Identity"
 			}
@@ -99,7 +103,7 @@ func TestIntegersAgreeWithNodes(t *testing.T) {
 
 // quantizedLayer is a convolution, perhaps between ReLUs, quantized as the plan of
 // a network would be.
-func quantizedLayer(t *testing.T, rng *rand.Rand, in, out, kernel, bits int, relu, window, mixed bool) *onnx.Model {
+func quantizedLayer(t *testing.T, rng *rand.Rand, in, out, kernel, bits, groups int, relu, window, mixed bool) *onnx.Model {
 	t.Helper()
 	before, after := "Identity", "Identity"
 	if relu {
@@ -109,9 +113,9 @@ func quantizedLayer(t *testing.T, rng *rand.Rand, in, out, kernel, bits int, rel
 g (float[1,%d,h,w] x, float[%d,%d,%d,%d] weights, float[%d] bias) => (float[1,%d,h,w] y)
 {
   a = %s (x)
-  [conv] b = Conv <pads = [%[9]d, %[9]d, %[9]d, %[9]d]> (a, weights, bias)
+  [conv] b = Conv <group = %[11]d, pads = [%[9]d, %[9]d, %[9]d, %[9]d]> (a, weights, bias)
   y = %[10]s (b)
-}`, in, out, in, kernel, kernel, out, out, before, kernel/2, after))
+}`, in, out, in/groups, kernel, kernel, out, out, before, kernel/2, after, groups))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +174,7 @@ func output(t *testing.T, m *onnx.Model, x *runtime.Tensor, o runtime.Options) [
 // integer kernel (the race detector tells).
 func TestQuantizedRunsAtOnce(t *testing.T) {
 	for _, kernel := range []int{3, 5} {
-		m := quantizedLayer(t, rand.New(rand.NewPCG(1, 2)), 16, 16, kernel, 4, true, true, false)
+		m := quantizedLayer(t, rand.New(rand.NewPCG(1, 2)), 16, 16, kernel, 4, 1, true, true, false)
 		p, err := runtime.Compile(m, runtime.Options{Threads: 2})
 		if err != nil {
 			t.Fatal(err)
