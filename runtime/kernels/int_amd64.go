@@ -163,6 +163,19 @@ func bytePanel(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock i
 	}
 }
 
+// bytePanelAhead is bytePanel for aheadInputs inputs beside each other and, before they are
+// encoded, asks for the next intPixels pixels of as many, of blocks that are block apart: with
+// each six pixels for those of one block.
+func bytePanelAhead(a, b []byte, start, c []int32, ahead []float32, block int) {
+	const quads, outputs = aheadInputs / 4, aheadBlocks * Lanes
+	if intLevel < intVNNI {
+		bytePanelGo(intPixels, aheadBlocks, quads, a, aheadInputs, asSigned(b), quads*4*Lanes, start, c, outputs)
+		return
+	}
+	first := firstOf(intPixels, aheadBlocks, quads, a, aheadInputs, b, quads*4*Lanes, start, c, outputs)
+	bytePanelAheadVNNIx6x4(intPixels/6, quads, &a[0], aheadInputs, &b[0], quads*4*Lanes, first, &c[0], 4*outputs, &ahead[0], 4*block-2*64*quads)
+}
+
 func wordOutput(tiles int, src []int32, tile, point int, scale, bias []float32, lo float32, dst []float32, row int) {
 	if intLevel == intGo || tiles <= 0 {
 		wordOutputGo(tiles, src, tile, point, scale, bias, lo, dst, row)

@@ -32,6 +32,10 @@ func bytePanel(tiles, blocks, quads int, a []byte, aTile int, b []byte, bBlock i
 	bytePanelGo(tiles, blocks, quads, a, aTile, asSigned(b), bBlock, start, c, cTile)
 }
 
+func bytePanelAhead(a, b []byte, start, c []int32, _ []float32, _ int) {
+	bytePanelGo(intPixels, aheadBlocks, aheadInputs/4, a, aheadInputs, asSigned(b), aheadInputs*Lanes, start, c, aheadBlocks*Lanes)
+}
+
 func wordOutput(tiles int, src []int32, tile, point int, scale, bias []float32, lo float32, dst []float32, row int) {
 	wordOutputGo(tiles, src, tile, point, scale, bias, lo, dst, row)
 }

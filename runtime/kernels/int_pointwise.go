@@ -3,6 +3,13 @@ package kernels
 // intPixels is the number of pixels of an item of pointwise.
 const intPixels = 96
 
+// bytePanelAhead multiplies intPixels pixels, of so many inputs, by so many blocks of
+// outputs: wide layers, whose inputs no cache holds.
+const (
+	aheadInputs = 4 * intDepth
+	aheadBlocks = 4
+)
+
 // pointwise multiplies codes of a piece of the image as they are: a 1x1 convolution.
 func (j *intJob) pointwise(item int, sc *scratch) {
 	c, f, size := j.IntConv, j.f, j.h*j.wd
@@ -19,6 +26,14 @@ func (j *intJob) pointwise(item int, sc *scratch) {
 		start := f.start
 		if k > 0 {
 			start = nil
+		}
+		next, from := at, k+n // what is encoded next
+		if from == c.inputs {
+			next, from = at+intPixels, 0
+		}
+		if c.form == &byteForm && blocks == aheadBlocks && n == aheadInputs && pixels == intPixels && next < size {
+			bytePanelAhead(codes, f.weights[k*c.outputs:], start, sums, j.src[(from/Lanes*size+next)*Lanes:], size*Lanes)
+			continue
 		}
 		c.form.multiply(pixels, blocks, n*c.form.size/4, codes, pixel, f.weights[k*c.outputs*c.form.size:], start, sums, c.outputs)
 	}

@@ -34,6 +34,8 @@ var intCases = []intCase{
 	{272, 80, 3, 9, 20, []int{16}, false},
 	{64, 64, 1, 10, 11, []int{16}, false},
 	{256, 64, 1, 7, 29, []int{256}, false},
+	{640, 64, 1, 7, 29, []int{16}, false}, // wide enough to ask for what comes
+	{256, 64, 1, 16, 24, []int{16, 4}, true},
 	{640, 20, 1, 3, 5, []int{4, 16}, true},
 	{5, 3, 1, 1, 1, []int{2}, false},
 }

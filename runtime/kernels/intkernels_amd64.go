@@ -139,6 +139,11 @@ func wordPanelVNNIx6x4(groups int, quads int, a *byte, aTile int, b *byte, bBloc
 //go:noescape
 func bytePanelVNNIx6x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int)
 
+// bytePanelAheadVNNIx6x4 is bytePanelGo; distances are in bytes.
+//
+//go:noescape
+func bytePanelAheadVNNIx6x4(groups int, quads int, a *byte, aTile int, b *byte, bBlock int, start *int32, c *int32, cTile int, ahead *float32, aheadStep int)
+
 // wordOutputAVX2 is wordOutputGo; distances are in bytes.
 //
 //go:noescape

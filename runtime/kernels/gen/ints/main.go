@@ -25,6 +25,7 @@ func main() {
 			panelVNNI("byte", "VPDPBUSD", tiles, blocks)
 		}
 	}
+	panelAhead(6, 4)
 	output("word", "int32")
 	output("sums", "float32")
 	accumulate()

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	. "github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
@@ -16,17 +18,33 @@ func name(kind string, numbers ...int) string {
 	return kind
 }
 
+// panelAhead is panelVNNI for bytes that asks for what is read next on the way: two lines
+// of 64 bytes from ahead on for each quad, then aheadStep further.
+func panelAhead(tiles, blocks int) {
+	text(name("bytePanelAheadVNNI", tiles, blocks), "bytePanelGo", strings.Replace(panelSignature, ")", ", ahead *float32, aheadStep int)", 1))
+	ahead := param("ahead")
+	panel(tiles, blocks, 1, zs, func(quad, weights, acc, _ reg.VecPhysical) { vnni("VPDPBUSD", weights, quad, acc) }, func(inQuad bool) {
+		if inQuad {
+			PREFETCHT1(Mem{Base: ahead})
+			PREFETCHT1(Mem{Base: ahead, Disp: 64})
+			ADDQ(Imm(128), ahead)
+		} else {
+			ADDQ(param("aheadStep"), ahead)
+		}
+	})
+}
+
 func panelAVX2(tiles int) {
 	text(name("wordPanelAVX2", tiles), "wordPanelGo for one block", panelSignature)
 	panel(tiles, 1, 2, ys, func(pair, weights, acc, temp reg.VecPhysical) {
 		VPMADDWD(pair, weights, temp)
 		VPADDD(temp, acc, acc)
-	})
+	}, nil)
 }
 
 func panelVNNI(of, opcode string, tiles, blocks int) {
 	text(name(of+"PanelVNNI", tiles, blocks), of+"PanelGo", panelSignature)
-	panel(tiles, blocks, 1, zs, func(quad, weights, acc, _ reg.VecPhysical) { vnni(opcode, weights, quad, acc) })
+	panel(tiles, blocks, 1, zs, func(quad, weights, acc, _ reg.VecPhysical) { vnni(opcode, weights, quad, acc) }, nil)
 }
 
 // vnni adds the products of pairs of int16 (VPDPWSSD), or of four bytes of a, signed,
@@ -37,7 +55,7 @@ func vnni(opcode string, a, b, acc reg.VecPhysical) {
 
 // panel keeps the sums of a group of tiles in registers; quads of bytes of channels are
 // broadcast.
-func panel(tiles, blocks, perBlock int, v []reg.VecPhysical, multiply func(quad, weights, acc, temp reg.VecPhysical)) {
+func panel(tiles, blocks, perBlock int, v []reg.VecPhysical, multiply func(quad, weights, acc, temp reg.VecPhysical), also func(inQuad bool)) {
 	groups, first, aTile, bBlock := param("groups"), param("a"), param("aTile"), param("bBlock")
 	start, c, cTile := param("start"), param("c"), param("cTile")
 	width := 64 / perBlock
@@ -104,6 +122,9 @@ func panel(tiles, blocks, perBlock int, v []reg.VecPhysical, multiply func(quad,
 			ADDQ(Imm(uint64(moved[m.Base])), m.Base)
 		}
 	}
+	if also != nil {
+		also(true)
+	}
 	DECQ(quads)
 	JNZ(LabelRef("quad"))
 	for t := range tiles {
@@ -114,6 +135,9 @@ func panel(tiles, blocks, perBlock int, v []reg.VecPhysical, multiply func(quad,
 				VMOVDQU(acc(t, i), at(t, i))
 			}
 		}
+	}
+	if also != nil {
+		also(false)
 	}
 	for _, p := range []struct{ at, step reg.GPVirtual }{{first, aTile}, {c, cTile}} {
 		for i := tiles; i > 0; i -= 2 {
