@@ -31,7 +31,9 @@ func Calibrate(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quan
 		if t.WeightsOnly() {
 			return nil, fmt.Errorf("target %s leaves activations float: there is nothing to calibrate", t.Name)
 		}
-		passes.FreeSkip(simple.Graph, t, o.Layers)
+		if err := passes.PrepareStatic(simple, t, o.Layers); err != nil {
+			return nil, err
+		}
 		profile, _, err := calibrate(ctx, simple, digest(m), passes.StaticTensors(simple.Graph, t, o.Layers), true, images, o)
 		return profile, err
 	}

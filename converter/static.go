@@ -16,7 +16,9 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 	if t.WeightsOnly() {
 		return q.quantizeStorage(ctx, images, t, o)
 	}
-	passes.FreeSkip(q.Model.Graph, t, o.Layers)
+	if err := passes.PrepareStatic(q.Model, t, o.Layers); err != nil {
+		return err
+	}
 	if o.Plan == nil {
 		tensors := passes.StaticTensors(q.Model.Graph, t, o.Layers)
 		sample := images

@@ -51,10 +51,7 @@ func affineAfterConv(n *onnx.Node, opset int64) (*onnx.Node, *affine) {
 	if !n.Is("BatchNormalization", "Mul", "Div", "Add", "Sub") {
 		return nil, nil
 	}
-	at := 0
-	if n.Is("Mul", "Add") && n.Input(0) != nil && n.Inputs[0].Const != nil {
-		at = 1
-	}
+	at := operand(n)
 	x := n.Input(at)
 	if x == nil || x.Producer == nil || !x.Producer.Is("Conv", "ConvTranspose") || len(x.Uses()) != 1 || x.IsOutput() || x.Graph() != n.Graph() {
 		return nil, nil
@@ -71,15 +68,33 @@ func affineAfterConv(n *onnx.Node, opset int64) (*onnx.Node, *affine) {
 	if n.Is("BatchNormalization") {
 		return conv, batchNormalization(n, count, opset)
 	}
-	t := floatConst(n, 1-at)
+	return conv, constantAffine(n, count, len(weight.Shape))
+}
+
+// operand returns which input of an Add, Sub, Mul or Div is the one that a constant
+// is applied to.
+func operand(n *onnx.Node) int {
+	if n.Is("Mul", "Add") && n.Input(0) != nil && n.Inputs[0].Const != nil {
+		return 1
+	}
+	return 0
+}
+
+// constantAffine returns what a Mul, Div, Add or Sub with a constant does to the
+// channels of its operand; nil when it is none of that.
+func constantAffine(n *onnx.Node, channels int64, rank int) *affine {
+	if !n.Is("Mul", "Div", "Add", "Sub") {
+		return nil
+	}
+	t := floatConst(n, 1-operand(n))
 	if t == nil {
-		return nil, nil
+		return nil
 	}
-	values := perChannel(t, count, len(weight.Shape))
+	values := perChannel(t, channels, rank)
 	if values == nil {
-		return nil, nil
+		return nil
 	}
-	a := newAffine(count)
+	a := newAffine(channels)
 	for c, v := range values {
 		switch n.Op {
 		case "Mul":
@@ -92,7 +107,7 @@ func affineAfterConv(n *onnx.Node, opset int64) (*onnx.Node, *affine) {
 			a.offset[c] = -v
 		}
 	}
-	return conv, a
+	return a
 }
 
 func floatConst(n *onnx.Node, i int) *onnx.Tensor {

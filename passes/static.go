@@ -70,7 +70,7 @@ func (e *staticEmitter) activation(a *ActivationPlan) error {
 	if x == nil {
 		x = e.g.Value(a.Tensor)
 	}
-	if x == nil || x.Const != nil || x.Producer == nil {
+	if x == nil || x.Const != nil || x.Producer == nil && !x.IsInput() {
 		return fmt.Errorf("the graph computes no such tensor: make the plan from this model")
 	}
 	e.done.Tensors++
@@ -126,7 +126,7 @@ func (e *staticEmitter) quantizer(x *onnx.Value, a *ActivationPlan, name string)
 	y := dq.Outputs[0]
 	y.Type = x.Type
 	e.parameters[y] = a
-	at := slices.Index(e.g.Nodes, x.Producer)
+	at := slices.Index(e.g.Nodes, x.Producer) // -1 for an input
 	e.g.Nodes = slices.Insert(e.g.Nodes, at+1, append(nodes, dq)...)
 	return y
 }

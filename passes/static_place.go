@@ -29,9 +29,14 @@ func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 		p.skip = skip
 	}
 	for _, n := range g.Nodes {
-		if takesFactors(n) && !p.endsInSkip(n.Outputs[0], 2) && (p.seenByConv[n.Outputs[0]] && !isPicture(n.Outputs[0]) || onGrid(n.Outputs[0], t)) && p.target.Form(n) == target.Integer && !isPicture(n.Inputs[0]) &&
+		if takesFactors(n) && !p.endsInSkip(n.Outputs[0], 2) && (p.seenByConv[n.Outputs[0]] && !isPicture(n.Outputs[0]) || onGrid(n.Outputs[0], t)) && p.target.Form(n) == target.Integer && (!isPicture(n.Inputs[0]) || p.fromPicture(n) && isPixels(n.Inputs[0])) &&
 			(l.Exclude == nil || !l.Exclude.MatchString(n.Label())) {
 			p.convs[n] = true
+		}
+	}
+	for _, v := range g.Inputs {
+		if p.quantizes(v) {
+			p.values = append(p.values, v)
 		}
 	}
 	for _, n := range g.Nodes {
@@ -86,7 +91,7 @@ func isPicture(v *onnx.Value) bool {
 
 // quantizes reports whether a value passes a quantizer.
 func (p *placement) quantizes(v *onnx.Value) bool {
-	if v == nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 || v.Producer == nil {
+	if v == nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 || v.Const != nil {
 		return false
 	}
 	if len(v.Uses()) == 1 && !v.IsOutput() && p.target.Form(v.Uses()[0].Node) == target.Absorbed {
@@ -95,12 +100,18 @@ func (p *placement) quantizes(v *onnx.Value) bool {
 	if p.sumsIntoConv(v) || p.onlyBare(v) {
 		return false
 	}
-	if p.integer(v.Producer) || p.target.Form(v.Producer) == target.Absorbed && p.integer(v.Producer.Inputs[0].Producer) {
+	if p.madeInIntegers(v) {
 		return true
 	}
 	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool {
 		return p.integer(u.Node) && (u.Index == 0 || !p.convs[u.Node])
 	})
+}
+
+// madeInIntegers reports whether what gives a value is computed in integers.
+func (p *placement) madeInIntegers(v *onnx.Value) bool {
+	n := v.Producer
+	return n != nil && (p.integer(n) || p.target.Form(n) == target.Absorbed && p.integer(n.Inputs[0].Producer))
 }
 
 // sumsIntoConv reports whether a convolution adds the other side of the sum that
@@ -192,12 +203,16 @@ func onGrid(v *onnx.Value, t *target.Target) bool {
 	return len(v.Uses()) == 1 && v.Uses()[0].Node.Is("DepthToSpace") && onGrid(v.Uses()[0].Node.Outputs[0], t)
 }
 
-func (p *placement) onGrid(v *onnx.Value) bool { return p.convs[v.Producer] && onGrid(v, p.target) }
+// onGrid reports whether the codes of a quantized value are the pixels of a picture: the one
+// that comes in, or the one that comes out.
+func (p *placement) onGrid(v *onnx.Value) bool {
+	return isPixels(v) || p.convs[v.Producer] && onGrid(v, p.target)
+}
 
 // floatReaders returns the names of the nodes that can read a value unquantized,
 // because float is what its producer gives and what they take.
 func (p *placement) floatReaders(v *onnx.Value) (names []string) {
-	if p.integer(v.Producer) || p.target.Form(v.Producer) == target.Absorbed && p.integer(v.Producer.Inputs[0].Producer) {
+	if p.madeInIntegers(v) {
 		return nil
 	}
 	for _, u := range v.Uses() {

@@ -186,7 +186,7 @@ func (m *staticPlanner) activations(plan *Plan) {
 	for _, v := range m.place.values {
 		group := groups[m.place.source(v)]
 		if m.place.onGrid(v) {
-			plan.Activations = append(plan.Activations, ActivationPlan{Tensor: v.Name, Bits: edgeBits, Scale: m.white / 255})
+			plan.Activations = append(plan.Activations, ActivationPlan{Tensor: v.Name, Bits: edgeBits, Scale: m.white / 255, Except: m.place.floatReaders(v)})
 			continue
 		}
 		from := m.place.source(v)
