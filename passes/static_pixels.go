@@ -21,6 +21,9 @@ func PrepareStatic(m *onnx.Model, t *target.Target, l Layers) error {
 	if err := onnx.Infer(m); err != nil {
 		return err
 	}
+	if !t.Activations.Symmetric { // the convolution that makes the picture stays float else
+		shuffleLast(m.Graph)
+	}
 	readPixels(m.Graph, t, l)
 	FreeSkip(m.Graph, t, l)
 	return onnx.Infer(m)
