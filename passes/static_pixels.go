@@ -54,7 +54,7 @@ func (p *placement) fromPicture(n *onnx.Node) bool {
 		return false
 	}
 	a, ok := shifted(n.Inputs[0])
-	return ok && a.inRange() && p.seenByConv[n.Outputs[0]] && !isPicture(n.Outputs[0]) && !p.endsInSkip(n.Outputs[0], 2)
+	return ok && a.inRange() && p.seenByConv[n.Outputs[0]] && !isPicture(n.Outputs[0]) && !p.endsInSkip(n)
 }
 
 // twin gives the last skip connection its own copy of a convolution, and of the

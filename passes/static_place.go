@@ -18,18 +18,19 @@ type placement struct {
 }
 
 // place finds the values to quantize: what an integer operator of the target reads
-// or gives. Types must be inferred. Convolutions that read a picture, which has few
-// channels and no error to spare, and those that l excludes stay float; so do the
-// last skip connection and at most two convolutions in front of it, whose errors no
-// later layer makes smaller (on EDSR_x2 they cost as much as all others together), and
-// what comes behind the last convolution.
+// or gives. Types must be inferred. Convolutions that read a picture other than the
+// pixels that come in, which has few channels and no error to spare, and those that l
+// excludes stay float; so do the last skip connection and the convolution in front of it, whose
+// errors no later layer makes smaller (on EDSR_x2 they cost as much as all others
+// together), the one before that where it reads a Concat of many features, and what
+// comes behind the last convolution.
 func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 	p := &placement{target: t, convs: map[*onnx.Node]bool{}, seenByConv: seenByConv(g)}
 	if skip := lastSkip(g); skip != nil && skip.Is("Add") {
 		p.skip = skip
 	}
 	for _, n := range g.Nodes {
-		if takesFactors(n) && !p.endsInSkip(n.Outputs[0], 2) && (p.seenByConv[n.Outputs[0]] && !isPicture(n.Outputs[0]) || onGrid(n.Outputs[0], t)) && p.target.Form(n) == target.Integer && (!isPicture(n.Inputs[0]) || p.fromPicture(n) && isPixels(n.Inputs[0])) &&
+		if takesFactors(n) && !p.endsInSkip(n) && (p.seenByConv[n.Outputs[0]] && !isPicture(n.Outputs[0]) || onGrid(n.Outputs[0], t)) && p.target.Form(n) == target.Integer && (!isPicture(n.Inputs[0]) || p.fromPicture(n) && isPixels(n.Inputs[0])) &&
 			(l.Exclude == nil || !l.Exclude.MatchString(n.Label())) {
 			p.convs[n] = true
 		}
@@ -49,20 +50,24 @@ func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 	return p
 }
 
-// endsInSkip reports whether a value becomes one side of the last skip connection
-// and nothing else, through fewer than so many convolutions.
-func (p *placement) endsInSkip(v *onnx.Value, convs int) bool {
-	if p.skip == nil || len(v.Uses()) != 1 || v.IsOutput() {
-		return false
+// endsInSkip reports whether a convolution is the last one on a side of the last skip
+// connection or, where it reads a Concat, whose channels would all get one scale, the last but one.
+func (p *placement) endsInSkip(n *onnx.Node) bool {
+	convs := 1
+	if x := n.Inputs[0]; x.Producer != nil && x.Producer.Is("Concat") {
+		convs = 2
 	}
-	n := v.Uses()[0].Node
-	switch {
-	case n == p.skip:
-		return true
-	case takesFactors(n) && convs > 1:
-		return p.endsInSkip(n.Outputs[0], convs-1)
-	case n.Is("Relu", "LeakyRelu", "PRelu"):
-		return p.endsInSkip(n.Outputs[0], convs)
+	for v := n.Outputs[0]; p.skip != nil && len(v.Uses()) == 1 && !v.IsOutput(); {
+		next := v.Uses()[0].Node
+		switch {
+		case next == p.skip:
+			return true
+		case takesFactors(next) && convs > 1:
+			convs--
+		case !next.Is("Relu", "LeakyRelu", "PRelu"):
+			return false
+		}
+		v = next.Outputs[0]
 	}
 	return false
 }
