@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
+	"github.com/daq-sr/daq/internal/atomicfile"
 	"github.com/daq-sr/daq/internal/report"
 )
 
@@ -98,4 +100,15 @@ func fileBytes(path string) int64 {
 		return 0
 	}
 	return info.Size()
+}
+
+func writeFile(path string, data []byte) error {
+	err := atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -65,4 +66,24 @@ func planDiff(t *terminal, from, to string, asJSON bool) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", c.What, c.From, c.To)
 		}
 	})
+}
+
+func loadPlan(path string) (*passes.Plan, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := passes.ParsePlan(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return p, nil
+}
+
+func savePlan(path string, p *passes.Plan) error {
+	data, err := p.JSON()
+	if err != nil {
+		return err
+	}
+	return writeFile(path, data)
 }
