@@ -68,9 +68,9 @@ func (c *coder) live(v *onnx.Value) []onnx.Use {
 	return slices.DeleteFunc(v.Uses(), func(u onnx.Use) bool { return c.gone[u.Node] })
 }
 
-// quantizer returns the constants of a QuantizeLinear or DequantizeLinear for codes of
+// quantizerOf returns the constants of a QuantizeLinear or DequantizeLinear for codes of
 // a type, from its least code on.
-func (c *coder) quantizer(n *onnx.Node, codes onnx.DataType) (q kernels.Quantizer, least int, ok bool) {
+func (c *coder) quantizerOf(n *onnx.Node, codes onnx.DataType) (q kernels.Quantizer, least int, ok bool) {
 	lo, hi, isInt := codeRange(codes)
 	scale, _ := c.constOf(n.Inputs[1])
 	if !isInt || codes.Bits() > 8 || scale == nil || scale.Type != onnx.Float || scale.Len() != 1 || n.Int("block_size", 0) != 0 {
@@ -95,7 +95,7 @@ func (c *coder) quantizer(n *onnx.Node, codes onnx.DataType) (q kernels.Quantize
 func (c *coder) encode(n *onnx.Node) {
 	out, x := n.Outputs[0], n.Inputs[0]
 	typ := out.Type.Elem
-	q, least, ok := c.quantizer(n, typ)
+	q, least, ok := c.quantizerOf(n, typ)
 	if !ok || !c.alone(out) || x.Type.Elem != onnx.Float || len(x.Type.Shape) != 4 || !known(x.Type.Shape) || !slices.Equal(x.Type.Shape, out.Type.Shape) {
 		return
 	}
@@ -115,7 +115,7 @@ func (c *coder) encode(n *onnx.Node) {
 		if u.Index != 0 || !u.Node.Is("DequantizeLinear") || u.Node.Outputs[0].Type.Elem != onnx.Float {
 			return
 		}
-		if back, _, ok := c.quantizer(u.Node, typ); !ok || back != q {
+		if back, _, ok := c.quantizerOf(u.Node, typ); !ok || back != q {
 			return
 		}
 	}
@@ -238,7 +238,12 @@ func (c *coder) readers(n *onnx.Node) {
 		if u.Index == 0 && u.Node.Is("Conv") {
 			if w := c.wholeConv(u.Node); w != nil {
 				u.Node.SetInput(0, codes)
+				if bias, ok := c.wholeBias(u.Node, w.scale); ok && c.requantize(u.Node, w.scale) {
+					w.whole(bias)
+				}
 				c.quantized[u.Node] = quantizedInput{codes: w}
+			} else {
+				c.pictureConv(u.Node)
 			}
 			continue
 		}
@@ -267,16 +272,29 @@ func (b *builder) lowerCodes(n *onnx.Node, in map[*onnx.Value]bool, fits func(*o
 	x := n.Inputs[0]
 	switch {
 	case isOurs(n, "Encode") && b.isCodes(n.Outputs[0]):
-		q := b.quantizers[n.Outputs[0]]
-		return lowered{x, []loweredOp{{op: kernels.Level, quantizer: &q}}}, fits(x)
+		q := b.quantizer(n, n.Outputs[0])
+		ops := []loweredOp{{op: kernels.Level, quantizer: &q}}
+		if b.unscaled[n] {
+			ops = append(ops, loweredOp{op: kernels.Mul, b: operand{constant: scalar(b.quantizers[n.Outputs[0]].Scale)}})
+		}
+		return lowered{x, ops}, fits(x)
 	case isOurs(n, "Decode") && b.isCodes(x):
 		if in[x] {
-			return lowered{a: x}, true
+			return lowered{a: x}, !b.unscaled[n]
 		}
-		q := b.quantizers[x]
+		q := b.quantizer(n, x)
 		return lowered{x, []loweredOp{{op: kernels.Decode, quantizer: &q}}}, fits(x)
 	}
 	return lowered{}, false
+}
+
+// quantizer returns that of codes as an Encode or Decode of them knows it.
+func (b *builder) quantizer(n *onnx.Node, codes *onnx.Value) kernels.Quantizer {
+	q := b.quantizers[codes]
+	if b.unscaled[n] {
+		q.Scale = 1
+	}
+	return q
 }
 
 // endsWithCodes reports whether a group may end with codes: convolutions of floats

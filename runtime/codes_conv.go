@@ -13,6 +13,7 @@ type codesInput struct {
 	shape     kernels.ConvShape
 	weights   []int16   // whole: codes less their zero point
 	scale     []float32 // of each output: that of the weights times that of the codes
+	bias      []float32 // of each output, nil for that of the node
 }
 
 // wholeConv returns how a Conv that reads what a Decode makes is computed in integers:
@@ -20,6 +21,15 @@ type codesInput struct {
 // It is nil where no kernel suits, because of the shape or because sums could be too
 // large; what is convolved then is the values.
 func (c *coder) wholeConv(n *onnx.Node) *codesInput {
+	in := c.wholeWeights(n)
+	if in == nil || !kernels.CodesSuits(in.shape, in.weights, in.quantizer) {
+		return nil
+	}
+	return in
+}
+
+// wholeWeights is wholeConv whether a kernel suits or not.
+func (c *coder) wholeWeights(n *onnx.Node) *codesInput {
 	if n == nil || !c.fusableConv(n) || !isOurs(n.Inputs[0].Producer, "Decode") {
 		return nil
 	}
@@ -62,10 +72,15 @@ func (c *coder) wholeConv(n *onnx.Node) *codesInput {
 		in.scale = append(in.scale, float32(float64(scales[i])*float64(in.quantizer.Scale)))
 	}
 	in.shape, in.weights = dense(in.shape, in.weights)
-	if !kernels.CodesSuits(in.shape, in.weights, in.quantizer) {
-		return nil
-	}
 	return in
+}
+
+// whole makes the results whole numbers.
+func (in *codesInput) whole(bias []float32) {
+	in.bias = bias
+	for o := range in.scale {
+		in.scale[o] = 1
+	}
 }
 
 // codesConv prepares a convolution of codes [N,C,H,W], whose result is floats or, with
@@ -74,6 +89,9 @@ func codesConv(s *site, in *codesInput) (kernel, error) {
 	bias, err := constantBias(s)
 	if err != nil {
 		return nil, err
+	}
+	if in.bias != nil {
+		bias = in.bias
 	}
 	s.take(1)
 	tail, base := s.tail, len(s.Inputs)

@@ -133,6 +133,8 @@ type builder struct {
 	quantized  map[*onnx.Node]quantizedInput     // convolutions computed in integers
 	floors     map[*onnx.Value][]float32         // of values whose moments are read
 	quantizers map[*onnx.Value]kernels.Quantizer // of feature maps that are codes
+	unscaled   map[*onnx.Node]bool               // Encode and Decode of whole numbers
+	exact      map[*onnx.Node]bool               // convolutions of whole numbers in float
 	composed   map[*onnx.Node]*composition       // convolutions that are two
 }
 
@@ -140,7 +142,8 @@ type builder struct {
 // graph around it.
 func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 	b := &builder{compiler: c, graph: g, outer: outer, plan: &plan{}, consts: map[*onnx.Value]*Tensor{}, slot: map[*onnx.Value]int{},
-		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}, quantized: map[*onnx.Node]quantizedInput{}, floors: map[*onnx.Value][]float32{}, quantizers: map[*onnx.Value]kernels.Quantizer{}, composed: map[*onnx.Node]*composition{}}
+		places: map[*onnx.Value]*place{}, closes: map[*onnx.Node][]int{}, quantized: map[*onnx.Node]quantizedInput{}, floors: map[*onnx.Value][]float32{}, quantizers: map[*onnx.Value]kernels.Quantizer{}, composed: map[*onnx.Node]*composition{},
+		unscaled: map[*onnx.Node]bool{}, exact: map[*onnx.Node]bool{}}
 	for _, v := range g.Inputs {
 		if v.Const == nil {
 			b.plan.inputs = append(b.plan.inputs, b.newSlot(v))

@@ -54,7 +54,7 @@ func conv(s *site) (kernel, error) {
 func floatConv(s *site) (kernel, error) {
 	win, groups := newWindow(s), int(s.Int("group", 1))
 	tail, base := s.tail, len(s.Inputs)
-	options := kernels.Options{Strict: s.strict, Relu: tail.startsWithRelu()}
+	options := kernels.Options{Strict: s.strict || s.builder != nil && s.builder.exact[s.Node], Relu: tail.startsWithRelu()}
 	var moved shuffle
 	if tail != nil {
 		moved, options.Upscale = tail.shuffle, tail.shuffle.block

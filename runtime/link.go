@@ -88,10 +88,13 @@ func (l *linker) operations(g *group) (program []operation) {
 		}
 		return v
 	}
-	for _, n := range g.nodes {
+	for i, n := range g.nodes {
 		lo := lowered{a: n.Inputs[0]}
 		if n != g.shuffle {
 			lo, _ = l.lower(n, n.Outputs[0].Type.Shape, in)
+		}
+		if l.unscaled[n] && !slices.ContainsFunc(g.nodes[i+1:], func(n *onnx.Node) bool { return n != g.shuffle }) {
+			lo.ops = lo.ops[:1] // codes leave
 		}
 		in[n.Outputs[0]] = true
 		if len(lo.ops) == 0 {
