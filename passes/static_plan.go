@@ -113,6 +113,7 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 	plan := &Plan{Format: PlanFormat, Mode: target.Static, Target: m.target.Name, Rule: Calibrated, InputRange: m.white, Images: m.profile.Pictures()}
 	m.folds(plan)
 	m.activations(plan)
+	m.apart(g, plan)
 	for _, n := range g.Nodes {
 		if m.place.convs[n] {
 			activations, bits := m.bits(n)
