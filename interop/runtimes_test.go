@@ -373,11 +373,6 @@ func turns(s, float *peer.Session) (ms, speed float64, err error) {
 	return bench.Median(times), bench.RatioOf(floats, times).Median, nil
 }
 
-// builtin is the network that is part of the program.
-func builtin() testenv.Model {
-	return testenv.Model{Name: "edsr_tiny_x2", Path: filepath.Join(testenv.Root(), "models", "builtin", "edsr_tiny_x2.onnx"), Scale: 2, Range: 1}
-}
-
 // calibration returns the middles of a few photographs: what is asked here is
 // whether runtimes agree.
 func calibration(t *testing.T, view *calib.Network) *calib.Dataset {

@@ -24,7 +24,7 @@ var fuseRules = []Rule{
 	{
 		ID: "operator-float", Level: Warning, Targets: ort, Basis: measured,
 		Title:  "the operator is computed in float whatever stands around it",
-		Remedy: "take the Q/DQ around it away, or replace it by one with integer kernels (ConvTranspose: Conv and DepthToSpace; PRelu: LeakyRelu; Resize: nearest)",
+		Remedy: "take the Q/DQ between it and other float operators away, or replace it by one with integer kernels (ConvTranspose: Conv and DepthToSpace; PRelu: LeakyRelu; Resize: nearest)",
 		check:  unfused("operator-float"),
 	},
 	{
@@ -186,7 +186,7 @@ func (v *view) fate(n *onnx.Node) (f fate, rule, why string) {
 		if out == nil && !between {
 			return plain, "", "" // only read from codes, as every float operator behind a quantized one
 		}
-		return staysHere, "operator-float", fmt.Sprintf("%s has no integer kernel: %s", opText(n), "Q/DQ around it only cost time")
+		return staysHere, "operator-float", fmt.Sprintf("%s is computed on values, not on codes: Q/DQ between it and other float operators only cost time", opText(n))
 	case !between:
 		if n.Is("Add") {
 			return staysHere, "float-residual", oneSided(n, inputs, ins, out, reader)
