@@ -105,6 +105,9 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 			return nil, err
 		}
 	}
+	if err := result.holdColours(ctx, quantized, images, o); err != nil {
+		return nil, err
+	}
 	if o.Inline {
 		if err := onnx.Inline(quantized); err != nil {
 			return nil, err
