@@ -71,3 +71,14 @@ func (m matrix) row(data []float32, g, o int, dst []float32) {
 		dst[i] = data[m.index(g, o, i)]
 	}
 }
+
+// columns returns the weights of group g as [inputs, outputs].
+func (m matrix) columns(data []float32, g int) []float64 {
+	w := make([]float64, m.inputs*m.outputs)
+	for o := range m.outputs {
+		for i := range m.inputs {
+			w[i*m.outputs+o] = float64(data[m.index(g, o, i)])
+		}
+	}
+	return w
+}

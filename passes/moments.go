@@ -2,6 +2,10 @@ package passes
 
 import (
 	"context"
+	"slices"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas64"
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/runtime"
@@ -12,10 +16,16 @@ import (
 // of the quantization noise.
 type moments struct{ inputs, signal, noise []float64 }
 
-// moments takes them over positions of all pictures; y is the convolution's output.
-func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin) (*moments, error) {
+// moments takes them over positions of all pictures; y is the convolution's output. When
+// fine, there is so little noise that the signal is taken to be that of the quantized
+// inputs, and noise of different inputs to be independent: a third of the products.
+func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, fine bool) (*moments, error) {
 	inputs, signal, noise := calib.NewGram(l.inputs), calib.NewGram(l.inputs), calib.NewGram(l.inputs)
-	share := (max(leastSamples, samplesPerInput*l.inputs) + len(x) - 1) / len(x)
+	least := leastSamples
+	if fine {
+		least = leastFineSamples
+	}
+	share := (max(least, samplesPerInput*l.inputs) + len(x) - 1) / len(x)
 	for i := range x {
 		shape, out := x[i].quantized.Shape, y[i].float.Shape
 		at := calib.Positions(out[2]*out[3], share)
@@ -24,7 +34,14 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 			p.Gather(rows, t.Data.([]float32), g, shape[1], shape[2], shape[3], out[3], at)
 			return rows
 		}
-		quantized, before := gather(x[i].quantized), gather(clean[i].quantized)
+		quantized := gather(x[i].quantized)
+		if fine {
+			if err := inputs.Add(ctx, r.workers, quantized, len(at)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		before := gather(clean[i].quantized)
 		change := make([]float32, len(quantized))
 		for j, v := range quantized {
 			change[j] = v - before[j]
@@ -38,5 +55,59 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 			}
 		}
 	}
-	return &moments{inputs.Covariance(), signal.Covariance(), noise.Covariance()}, nil
+	m := &moments{inputs: inputs.Covariance()}
+	if fine {
+		m.signal, m.noise = slices.Clone(m.inputs), independent(clean, x, l, g)
+	} else {
+		m.signal, m.noise = signal.Covariance(), noise.Covariance()
+	}
+	return m, nil
+}
+
+// independent returns the covariance [inputs, inputs] of noise that is so.
+func independent(clean, x []twin, l matrix, g int) []float64 {
+	noise := make([]float64, l.inputs*l.inputs)
+	channels := l.inputs / l.taps
+	for c := range channels {
+		sum, square, count := 0.0, 0.0, 0
+		for i := range x {
+			before := channel(clean[i].quantized, g*channels+c)
+			for j, v := range channel(x[i].quantized, g*channels+c) {
+				d := float64(v) - float64(before[j])
+				sum += d
+				square += float64(d * d)
+			}
+			count += len(before)
+		}
+		mean := sum / float64(count)
+		for i := c * l.taps; i < (c+1)*l.taps; i++ {
+			noise[i*l.inputs+i] = max(square/float64(count)-float64(mean*mean), 0)
+		}
+	}
+	return noise
+}
+
+// quieted returns the weights w [inputs, outputs] that let less of the noise through:
+// the least fidelity*|(v-w) x|^2 + |v e|^2 for signal x and noise e is at
+// v = w - (fidelity*X + E)^-1 E w. It overwrites the signal.
+func (m *moments) quieted(w []float64, k int, fidelity, variance float64) ([]float64, error) {
+	both := m.signal
+	for i, e := range m.noise {
+		both[i] = float64(fidelity*both[i]) + e
+	}
+	quieter, err := damped(both, k, 1e-4*fidelity*variance)
+	if err != nil {
+		return nil, err
+	}
+	outputs := len(w) / k
+	change := make([]float64, len(w))
+	matrix := func(d []float64, columns int) blas64.General {
+		return blas64.General{Rows: k, Cols: columns, Stride: columns, Data: d}
+	}
+	blas64.Gemm(blas.NoTrans, blas.NoTrans, 1, matrix(m.noise, k), matrix(w, outputs), 0, matrix(change, outputs))
+	quieter.Solve(change)
+	for i, v := range w {
+		change[i] = v - change[i]
+	}
+	return change, nil
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"gonum.org/v1/gonum/blas"
-	"gonum.org/v1/gonum/blas/blas64"
-
 	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
@@ -117,7 +114,7 @@ type rounder struct {
 const (
 	// leastSamples is the least number of positions the moments are taken over,
 	// in all pictures together, samplesPerInput the least for each input.
-	leastSamples, samplesPerInput = 8192, 6
+	leastSamples, leastFineSamples, samplesPerInput = 8192, 4096, 6
 	// damping is the share of the mean variance that is added to the variance of
 	// every input: the moments of other pictures differ.
 	damping = 0.01
@@ -127,6 +124,10 @@ const (
 	// 8 bits there is so little noise that it pays all the same.
 	fidelity, fidelity8 = 3, 1
 )
+
+// fineInputs are as many as an output of 8 bits has when rounding is still compensated: the work
+// grows with their third power.
+const fineInputs = 2304
 
 // without leaves parts of calibration and rounding out; TestAblation measures what
 // each gives.
@@ -149,7 +150,8 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	if before := r.shared[n.Inputs[1]]; before != nil && before.bits == w.Bits && before.block == w.Block {
 		return &Rounded{bits: w.Bits, block: w.Block, codes: before.codes, scales: before.scales}, nil
 	}
-	if r.isFine(n, w) {
+	fine := r.isFine(n, w)
+	if fine && layout.inputs > fineInputs {
 		out, err := nearestWeights(n, w, r.plan.weightLevels(w))
 		r.shared[n.Inputs[1]] = out
 		return out, err
@@ -161,11 +163,11 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	r.shared[n.Inputs[1]] = out
 	patches := patchesOf(n, x[0].float.Shape, y[0].float.Shape)
 	for g := range layout.groups {
-		m, err := r.moments(ctx, patches, layout, g, clean, x, y)
+		m, err := r.moments(ctx, patches, layout, g, clean, x, y, fine)
 		if err != nil {
 			return nil, err
 		}
-		if err := r.roundGroup(ctx, out, w, layout, g, data, m, r.fidelity(n)); err != nil {
+		if err := r.roundGroup(ctx, out, w, layout, g, data, m, r.fidelity(n), fine); err != nil {
 			return nil, err
 		}
 	}
@@ -226,22 +228,19 @@ func (r *rounder) fidelity(n *onnx.Node) float64 {
 
 // roundGroup chooses codes and scales of group g: float weights that let less of
 // the inputs' quantization noise through first, then codes for these.
-func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, m *moments, fidelity float64) error {
+func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, m *moments, fidelity float64, fine bool) error {
 	k, levels := l.inputs, r.plan.weightLevels(w)
 	variance := 0.0
 	for i := range k {
 		variance += m.inputs[i*k+i] / float64(k)
 	}
 	variance = max(variance, 1e-30)
-	// Least fidelity*|(v-w) x|^2 + |v e|^2 for signal x and noise e is at
-	// v = w - w E (fidelity*X + E)^-1.
-	both := m.signal
-	for i, e := range m.noise {
-		both[i] = float64(fidelity*both[i]) + e
-	}
-	quieter, err := damped(both, k, 1e-4*fidelity*variance)
-	if err != nil {
-		return err
+	targets := l.columns(data, g)
+	if w.Block == 0 && !without.Quieting {
+		var err error
+		if targets, err = m.quieted(targets, k, fidelity, variance); err != nil {
+			return err
+		}
 	}
 	rounding, err := damped(m.inputs, k, damping*variance)
 	if err != nil {
@@ -255,23 +254,14 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 		})
 	}
 	return r.workers.For(ctx, l.outputs, func(o, _ int) {
-		row, target, change := make([]float32, k), make([]float64, k), make([]float64, k)
-		l.row(data, g, o, row)
-		for i, v := range row {
-			target[i] = float64(v)
-		}
-		blas64.Gemv(blas.NoTrans, 1, blas64.General{Rows: k, Cols: k, Stride: k, Data: m.noise},
-			blas64.Vector{N: k, Inc: 1, Data: target}, 0, blas64.Vector{N: k, Inc: 1, Data: change})
-		quieter.Solve(change)
-		if without.Quieting {
-			clear(change)
-		}
+		row, target := make([]float32, k), make([]float64, k)
 		for i := range target {
-			target[i] -= change[i]
+			target[i] = targets[i*l.outputs+o]
 			row[i] = float32(target[i])
 		}
 		var scale float32
-		if free := len(w.Scales) == 0; free {
+		free := len(w.Scales) == 0
+		if free {
 			scale = quant.BestWeightScale(row, levels)
 		} else {
 			scale = w.Scales[min(g*l.outputs+o, len(w.Scales)-1)]
@@ -280,7 +270,7 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 		if without.Compensation {
 			quant.EncodeWeights(codes, row, scale, levels)
 		} else {
-			scale, _ = rounding.Round(codes, target, levels, scale, len(w.Scales) == 0)
+			scale, _ = rounding.Round(codes, target, levels, scale, free && !fine)
 			scale = l.boundPairs(codes, levels, w.PairSum, scale, func(scale float32) float32 {
 				scale, _ = rounding.Round(codes, target, levels, scale, false)
 				return scale

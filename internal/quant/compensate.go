@@ -65,13 +65,17 @@ func cmpFloat(a, b float64) int {
 	return 0
 }
 
-// Solve replaces b, one value for each input, by A^-1 b.
+// Solve replaces b [n, columns] by A^-1 b.
 func (c *Compensator) Solve(b []float64) {
-	x := c.arrange(b)
-	v := blas64.General{Rows: c.n, Cols: 1, Stride: 1, Data: x}
-	lapack64.Potrs(c.root, v)
+	columns := len(b) / c.n
+	x := make([]float64, len(b))
+	row := func(v []float64, i int) []float64 { return v[i*columns : (i+1)*columns] }
 	for i, from := range c.order {
-		b[from] = x[i]
+		copy(row(x, i), row(b, from))
+	}
+	lapack64.Potrs(c.root, blas64.General{Rows: c.n, Cols: columns, Stride: columns, Data: x})
+	for i, from := range c.order {
+		copy(row(b, from), row(x, i))
 	}
 }
 
