@@ -175,7 +175,7 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 }
 
 // isFine reports whether in a static plan weights have 8 bits and inputs as many or
-// float: what weights rounded to the nearest codes cost is then too little to be measured.
+// float: there is so little noise then that cheaper moments do.
 func (r *rounder) isFine(n *onnx.Node, w *WeightPlan) bool {
 	if r.plan.Mode != target.Static {
 		return false

@@ -107,10 +107,12 @@ func (c *Compensator) Round(codes []uint8, w []float64, levels int, start float3
 		}
 	}
 	mse = c.descend(best, ordered, c.midRise(levels, scale))
-	if s := c.refit(best, ordered, levels); free && s > 0 {
-		copy(trial, best)
-		if e := c.descend(trial, ordered, c.midRise(levels, s)); e < mse {
-			scale, mse, best = s, e, trial
+	if free {
+		if s := c.refit(best, ordered, levels); s > 0 {
+			copy(trial, best)
+			if e := c.descend(trial, ordered, c.midRise(levels, s)); e < mse {
+				scale, mse, best = s, e, trial
+			}
 		}
 	}
 	for i, from := range c.order {

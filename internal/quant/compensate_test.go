@@ -85,3 +85,27 @@ func TestBestWindow(t *testing.T) {
 		}
 	}
 }
+
+// Solve takes several columns at once, each as if it were alone.
+func TestCompensatorSolve(t *testing.T) {
+	a := []float64{4, 1, 0.5, 1, 9, 2, 0.5, 2, 1}
+	c, err := NewCompensator(a, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []float64{1, -2, 0.5, 3, -1, 0.25} // [3, 2]
+	b := make([]float64, 6)
+	for i := range 3 {
+		for j := range 3 {
+			for k := range 2 {
+				b[i*2+k] += a[i*3+j] * want[j*2+k]
+			}
+		}
+	}
+	c.Solve(b)
+	for i, v := range want {
+		if d := b[i] - v; d > 1e-12 || d < -1e-12 {
+			t.Fatalf("solution %v, want %v", b, want)
+		}
+	}
+}

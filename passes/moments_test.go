@@ -1,0 +1,91 @@
+package passes
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// TestQuieted: no weights near those that moments.quieted returns have less of what they
+// change of the signal and let through of the noise together.
+func TestQuieted(t *testing.T) {
+	const k, outputs, fidelity = 5, 3, 2.0
+	rng := rand.New(rand.NewPCG(3, 4))
+	signal, noise := make([]float64, k*k), make([]float64, k*k)
+	for range 40 {
+		var x [k]float64
+		for i := range x {
+			x[i] = rng.NormFloat64()
+			if i > 0 {
+				x[i] += 2 * x[i-1]
+			}
+		}
+		for i := range k {
+			for j := range k {
+				signal[i*k+j] += x[i] * x[j] / 40
+			}
+		}
+	}
+	for i := range k {
+		noise[i*k+i] = 0.1 * float64(1+i)
+	}
+	w := make([]float64, k*outputs)
+	for i := range w {
+		w[i] = rng.NormFloat64()
+	}
+	form := func(a, v []float64, o int) (sum float64) {
+		for i := range k {
+			for j := range k {
+				sum += v[i*outputs+o] * a[i*k+j] * v[j*outputs+o]
+			}
+		}
+		return sum
+	}
+	cost := func(v []float64, o int) float64 {
+		change := make([]float64, len(v))
+		for i := range v {
+			change[i] = v[i] - w[i]
+		}
+		return fidelity*form(signal, change, o) + form(noise, v, o)
+	}
+	m := &moments{signal: append([]float64(nil), signal...), noise: noise}
+	v, err := m.quieted(w, k, fidelity, 1e-6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o := range outputs {
+		least := cost(v, o)
+		if least > 0.9*cost(w, o) {
+			t.Errorf("output %d: cost %g, of the weights themselves %g", o, least, cost(w, o))
+		}
+		for i := range k {
+			for _, d := range []float64{-1e-3, 1e-3} {
+				v[i*outputs+o] += d
+				if cost(v, o) < least {
+					t.Errorf("output %d: weight %d moved by %g costs less", o, i, d)
+				}
+				v[i*outputs+o] -= d
+			}
+		}
+	}
+}
+
+// TestIndependent: every tap of a channel gets the variance of that channel's noise.
+func TestIndependent(t *testing.T) {
+	l := matrix{groups: 1, outputs: 1, inputs: 4, taps: 2}
+	clean := smoothPictures(t, 1, 2, 4)[0]
+	x := smoothPictures(t, 1, 2, 4)[0]
+	copy(x.Data.([]float32), clean.Data.([]float32))
+	for i := range 16 {
+		x.Data.([]float32)[16+i] += []float32{-1, 3}[i%2] // mean 1, variance 4
+	}
+	noise := independent([]twin{{quantized: clean}}, []twin{{quantized: x}}, l, 0)
+	for i, v := range noise {
+		want := 0.0
+		if i == 2*4+2 || i == 3*4+3 {
+			want = 4
+		}
+		if d := v - want; d > 1e-5 || d < -1e-5 {
+			t.Errorf("noise %d: %g, want %g", i, v, want)
+		}
+	}
+}
