@@ -167,7 +167,7 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 		if err != nil {
 			return nil, err
 		}
-		if err := r.roundGroup(ctx, out, w, layout, g, data, m, r.fidelity(n), fine); err != nil {
+		if err := r.roundGroup(ctx, out, w, layout, g, data, m, fidelityFor(r.inputBits(n)), fine); err != nil {
 			return nil, err
 		}
 	}
@@ -180,11 +180,27 @@ func (r *rounder) isFine(n *onnx.Node, w *WeightPlan) bool {
 	if r.plan.Mode != target.Static {
 		return false
 	}
+	return w.Bits == 8 && r.inputBits(n) == 8
+}
+
+// inputBits returns the bits of the inputs of a convolution, 8 where they are float.
+func (r *rounder) inputBits(n *onnx.Node) int {
 	a := r.activations[n.Label()]
 	if a == nil {
 		a = r.static[n.Inputs[0].Name]
 	}
-	return w.Bits == 8 && (a == nil || a.Bits == 8 && len(a.ChannelBits) == 0)
+	if a == nil {
+		return quant.MaxBits
+	}
+	return a.Bits
+}
+
+// fidelityFor returns the fidelity for inputs of so many bits.
+func fidelityFor(bits int) float64 {
+	if bits == quant.MaxBits {
+		return fidelity8
+	}
+	return fidelity
 }
 
 // nearestWeights rounds the weights of a convolution to the nearest codes of the scales
@@ -215,15 +231,6 @@ func nearestWeights(n *onnx.Node, w *WeightPlan, levels int) (*Rounded, error) {
 		}
 	}
 	return r, nil
-}
-
-// fidelity returns that of a convolution. The one for 8 bits was measured for dynamic
-// windows; static ones keep to the other.
-func (r *rounder) fidelity(n *onnx.Node) float64 {
-	if a := r.activations[n.Label()]; a != nil && a.Bits == quant.MaxBits && r.plan.Mode != target.Static {
-		return fidelity8
-	}
-	return fidelity
 }
 
 // roundGroup chooses codes and scales of group g: float weights that let less of
@@ -270,11 +277,15 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 		if without.Compensation {
 			quant.EncodeWeights(codes, row, scale, levels)
 		} else {
-			scale, _ = rounding.Round(codes, target, levels, scale, free && !fine)
-			scale = l.boundPairs(codes, levels, w.PairSum, scale, func(scale float32) float32 {
-				scale, _ = rounding.Round(codes, target, levels, scale, false)
+			round := func(scale float32, free bool) float32 {
+				if fine {
+					rounding.Nearest(codes, target, levels, scale)
+				} else {
+					scale, _ = rounding.Round(codes, target, levels, scale, free)
+				}
 				return scale
-			})
+			}
+			scale = l.boundPairs(codes, levels, w.PairSum, round(scale, free), func(scale float32) float32 { return round(scale, false) })
 		}
 		out.scales[g*l.outputs+o] = scale
 		for i, c := range codes {

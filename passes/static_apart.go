@@ -20,16 +20,16 @@ const apartStep, apartMost = 1e-5, 0.02
 
 // apart widens scales of sums and products of codes until no pair of codes is on a border.
 func (m *staticPlanner) apart(g *onnx.Graph, plan *Plan) {
-	of := map[string][]*ActivationPlan{} // quantizers for all readers, by the source
+	of := map[*grid][]*ActivationPlan{} // quantizers for all readers
 	for i := range plan.Activations {
 		if a := &plan.Activations[i]; len(a.Readers) == 0 {
-			source := m.place.source(g.Value(a.Tensor)).Name
-			of[source] = append(of[source], a)
+			on := m.place.grids[g.Value(a.Tensor)]
+			of[on] = append(of[on], a)
 		}
 	}
 	quantizer := func(v *onnx.Value) *ActivationPlan {
-		if group := of[m.place.source(v).Name]; group != nil {
-			return group[0]
+		if on := m.place.grids[v]; on != nil && len(of[on]) > 0 {
+			return of[on][0]
 		}
 		return nil
 	}
@@ -41,7 +41,7 @@ func (m *staticPlanner) apart(g *onnx.Graph, plan *Plan) {
 		if !m.place.quantizes(y) && len(y.Uses()) == 1 {
 			y = y.Uses()[0].Node.Outputs[0] // of the Relu that is absorbed
 		}
-		a, b, sum := quantizer(n.Inputs[0]), quantizer(n.Inputs[1]), of[y.Name]
+		a, b, sum := quantizer(n.Inputs[0]), quantizer(n.Inputs[1]), of[m.place.grids[y]]
 		if a == nil || b == nil || len(sum) == 0 {
 			continue
 		}

@@ -16,8 +16,8 @@ import (
 type balance struct {
 	ties   *ties
 	place  *placement
-	energy map[*onnx.Value][]float64
-	ranges map[*onnx.Value][]float64 // largest magnitude of each channel within the window
+	energy func(v *onnx.Value, c int) float64
+	ranges map[*onnx.Value][]float64 // largest magnitude of each channel worth representing, of what is not moved
 	power  map[*onnx.Value][]float64 // mean square of each channel
 	bits   func(conv *onnx.Node) (activations, weights int)
 }
@@ -55,16 +55,20 @@ func (b *balance) factors() map[int]float64 {
 	return all
 }
 
-// sets returns the quantized values by the roots they share, in graph order.
-func (b *balance) sets() [][]*onnx.Value {
+// sets returns the grids by the roots they share, in graph order.
+func (b *balance) sets() [][]*grid {
 	set := map[int]int{} // of a root
-	var sets [][]*onnx.Value
+	var sets [][]*grid
 	for _, v := range b.place.values {
+		g := b.place.grids[v]
 		if _, ok := b.ties.base[v]; !ok || b.ranges[v] == nil {
 			continue
 		}
 		to := len(sets)
-		sets = append(sets, []*onnx.Value{v})
+		sets = append(sets, nil)
+		if g.heads[0] == v {
+			sets[to] = []*grid{g}
+		}
 		for c := range int(channelsOf(v)) {
 			root := b.ties.root(v, c)
 			from, seen := set[root]
@@ -80,19 +84,21 @@ func (b *balance) sets() [][]*onnx.Value {
 			set[root] = to
 		}
 	}
-	return slices.DeleteFunc(sets, func(s []*onnx.Value) bool { return s == nil })
+	return slices.DeleteFunc(sets, func(s []*grid) bool { return s == nil })
 }
 
 // relativeRanges returns for each root the range of its channels as a share of the
-// largest in the tensor, root mean square over the tensors. The fixed ones are 1.
-func (b *balance) relativeRanges(set []*onnx.Value) map[int]float64 {
+// largest on the grid, root mean square over the grids. The fixed ones are 1.
+func (b *balance) relativeRanges(set []*grid) map[int]float64 {
 	sum, count := map[int]float64{}, map[int]float64{}
-	for _, v := range set {
+	for _, g := range set {
 		largest, fixed := 0.0, 0.0
-		for c, r := range b.ranges[v] {
-			largest = max(largest, r)
-			if b.ties.fixed[b.ties.root(v, c)] {
-				fixed = max(fixed, r)
+		for _, v := range g.heads {
+			for c, r := range b.ranges[v] {
+				largest = max(largest, r)
+				if b.ties.fixed[b.ties.root(v, c)] {
+					fixed = max(fixed, r)
+				}
 			}
 		}
 		if fixed > 0 {
@@ -101,10 +107,12 @@ func (b *balance) relativeRanges(set []*onnx.Value) map[int]float64 {
 		if largest == 0 {
 			continue
 		}
-		for c, r := range b.ranges[v] {
-			root := b.ties.root(v, c)
-			sum[root] += r / largest * (r / largest)
-			count[root]++
+		for _, v := range g.heads {
+			for c, r := range b.ranges[v] {
+				root := b.ties.root(v, c)
+				sum[root] += r / largest * (r / largest)
+				count[root]++
+			}
 		}
 	}
 	for root, s := range sum {
@@ -116,7 +124,7 @@ func (b *balance) relativeRanges(set []*onnx.Value) map[int]float64 {
 
 // cost is the error that reaches the outputs of the next convolutions when the
 // channels of a set are divided by factors.
-func (b *balance) cost(set []*onnx.Value, factors map[int]float64) float64 {
+func (b *balance) cost(set []*grid, factors map[int]float64) float64 {
 	total := 0.0
 	of := func(v *onnx.Value, c int) float64 {
 		if f, ok := factors[b.ties.root(v, c)]; ok {
@@ -124,28 +132,27 @@ func (b *balance) cost(set []*onnx.Value, factors map[int]float64) float64 {
 		}
 		return 1
 	}
-	for _, v := range set {
+	for _, g := range set {
 		reach, weighed := 0.0, 0.0
-		for c, r := range b.ranges[v] {
-			f := of(v, c)
-			reach = max(reach, r/f)
-			weighed += b.energy[v][c] * f * f
+		for _, v := range g.heads {
+			for c, r := range b.ranges[v] {
+				f := of(v, c)
+				reach = max(reach, r/f)
+				weighed += b.energy(v, c) * f * f
+			}
 		}
 		levels := math.Exp2(8)
-		var convs []*onnx.Node
-		for _, u := range v.Uses() {
-			if b.place.convs[u.Node] && u.Index == 0 {
-				activations, _ := b.bits(u.Node)
-				levels = min(levels, math.Exp2(float64(activations)))
-				convs = append(convs, u.Node)
+		for _, v := range g.values {
+			for _, u := range v.Uses() {
+				if b.power[v] != nil && b.place.convs[u.Node] && u.Index == 0 {
+					activations, bits := b.bits(u.Node)
+					levels = min(levels, math.Exp2(float64(activations)))
+					total += weightErrorShare * weightError(u.Node, bits, b.power[v], func(c int) float64 { return of(v, c) })
+				}
 			}
 		}
 		step := reach / levels
 		total += step * step / 12 * weighed
-		for _, n := range convs {
-			_, bits := b.bits(n)
-			total += weightErrorShare * weightError(n, bits, b.power[v], func(c int) float64 { return of(v, c) })
-		}
 	}
 	return total
 }
@@ -265,10 +272,10 @@ func (t *ties) joins(n *onnx.Node) bool {
 }
 
 // powers returns the mean square of each channel.
-func powers(s *calib.TensorStats) []float64 {
-	p := make([]float64, len(s.Channels))
-	for c := range s.Channels {
-		mean, std := s.Channels[c].All.Mean(), s.Channels[c].All.Std()
+func powers(s []calib.ChannelStats) []float64 {
+	p := make([]float64, len(s))
+	for c := range s {
+		mean, std := s[c].All.Mean(), s[c].All.Std()
 		p[c] = mean*mean + std*std
 	}
 	return p

@@ -15,6 +15,7 @@ type placement struct {
 	seenByConv map[*onnx.Value]bool
 	skip       *onnx.Node    // the last skip connection, which stays float; nil without
 	values     []*onnx.Value // that pass a quantizer, in graph order
+	grids      map[*onnx.Value]*grid
 }
 
 // place finds the values to quantize: what an integer operator of the target reads
@@ -22,16 +23,24 @@ type placement struct {
 // pixels that come in, which has few channels and no error to spare, and those that l
 // excludes stay float; so do the last skip connection and the convolution in front of it, whose
 // errors no later layer makes smaller (on EDSR_x2 they cost as much as all others
-// together), the one before that where it reads a Concat of many features, and what
-// comes behind the last convolution.
+// together), the one before that where it reads a Concat of many features, thin
+// convolutions behind it, and what comes behind the last convolution.
 func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 	p := &placement{target: t, convs: map[*onnx.Node]bool{}, seenByConv: seenByConv(g)}
-	if skip := lastSkip(g); skip != nil && skip.Is("Add") {
-		p.skip = skip
+	last := lastSkip(g)
+	if last != nil && last.Is("Add") {
+		p.skip = last
+	}
+	body := map[*onnx.Node]bool{}
+	if last != nil {
+		body = ancestors(last)
 	}
 	for _, n := range g.Nodes {
-		if takesFactors(n) && !p.endsInSkip(n) && (p.seenByConv[n.Outputs[0]] && !isPicture(n.Outputs[0]) || onGrid(n.Outputs[0], t)) && p.target.Form(n) == target.Integer && (!isPicture(n.Inputs[0]) || p.fromPicture(n) && isPixels(n.Inputs[0])) &&
-			(l.Exclude == nil || !l.Exclude.MatchString(n.Label())) {
+		if !takesFactors(n) || t.Form(n) != target.Integer || l.Exclude != nil && l.Exclude.MatchString(n.Label()) {
+			continue
+		}
+		x, y := n.Inputs[0], n.Outputs[0]
+		if (!isPicture(x) || p.fromPicture(n) && isPixels(x)) && (p.seenByConv[y] && !isPicture(y) || onGrid(y, t)) && !p.endsInSkip(n) && (last == nil || body[n] || !isThin(y)) {
 			p.convs[n] = true
 		}
 	}
@@ -47,6 +56,7 @@ func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 			}
 		}
 	}
+	p.joinGrids()
 	return p
 }
 
@@ -119,6 +129,15 @@ func (p *placement) madeInIntegers(v *onnx.Value) bool {
 	return n != nil && (p.integer(n) || p.target.Form(n) == target.Absorbed && p.integer(n.Inputs[0].Producer))
 }
 
+// fromConv reports whether a value is what a convolution gives in codes.
+func (p *placement) fromConv(v *onnx.Value) bool {
+	n := v.Producer
+	if n != nil && p.target.Form(n) == target.Absorbed {
+		n = n.Inputs[0].Producer
+	}
+	return n != nil && p.convs[n]
+}
+
 // sumsIntoConv reports whether a convolution adds the other side of the sum that
 // alone reads its result v: the first such side of an Add.
 func (p *placement) sumsIntoConv(v *onnx.Value) bool {
@@ -157,6 +176,9 @@ func (p *placement) integer(n *onnx.Node) bool {
 	case form != target.Integer && form != target.Moves:
 		return false
 	}
+	if n.Is("Add") && !p.target.SumsIntoConv && isConcatenated(n.Outputs[0]) {
+		return false // rounded to what suits the other parts of the Concat, errors would add up from sum to sum
+	}
 	// Every operand must be a feature map; pictures have no error to spare.
 	for _, v := range n.Outputs {
 		if v == nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 || isPicture(v) || !p.seenByConv[v] {
@@ -164,8 +186,8 @@ func (p *placement) integer(n *onnx.Node) bool {
 		}
 	}
 	if n.Is("Concat") || form == target.Moves {
-		// Moving floats is no slower than moving codes.
-		if !slices.ContainsFunc(n.Outputs, p.readInIntegers) {
+		// Floats that nothing needs in codes are moved as they are.
+		if !(form == target.Moves && p.fromConv(n.Inputs[0])) && !slices.ContainsFunc(n.Outputs, p.readInIntegers) {
 			return false
 		}
 	}
@@ -181,18 +203,13 @@ func (p *placement) integer(n *onnx.Node) bool {
 	return true
 }
 
+func isConcatenated(v *onnx.Value) bool {
+	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return u.Node.Is("Concat") })
+}
+
 // readInIntegers reports whether an integer operator reads a value.
 func (p *placement) readInIntegers(v *onnx.Value) bool {
 	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return p.integer(u.Node) })
-}
-
-// source returns the value whose scale and zero point a quantized value shares:
-// that in front of the nodes that only move codes.
-func (p *placement) source(v *onnx.Value) *onnx.Value {
-	for v.Producer != nil && p.target.Form(v.Producer) == target.Moves && p.integer(v.Producer) && p.quantizes(v.Producer.Inputs[0]) {
-		v = v.Producer.Inputs[0]
-	}
-	return v
 }
 
 // onGrid reports whether a value is the picture that comes out, or becomes it by
@@ -212,6 +229,24 @@ func onGrid(v *onnx.Value, t *target.Target) bool {
 // that comes in, or the one that comes out.
 func (p *placement) onGrid(v *onnx.Value) bool {
 	return isPixels(v) || p.convs[v.Producer] && onGrid(v, p.target)
+}
+
+// thinChannels are as many as a block of a float convolution in ONNX Runtime has:
+// fewer cost no less there, and in integers no less either (64 to 3 channels at
+// 256x256: 25 ms in float, 40 in integers).
+const thinChannels = 32
+
+// isThin reports whether a value has few channels and so has all that comes of it.
+func isThin(v *onnx.Value) bool {
+	if channelsOf(v) > thinChannels {
+		return false
+	}
+	for _, u := range v.Uses() {
+		if slices.ContainsFunc(u.Node.Outputs, func(w *onnx.Value) bool { return w != nil && !isThin(w) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // floatReaders returns the names of the nodes that can read a value unquantized,
@@ -258,12 +293,19 @@ func (p *placement) slopes(v *onnx.Value) slopes {
 	return nil
 }
 
-// weight returns how much errors of a channel's values between the ends of a bin
-// count.
-func (s slopes) weight(c int, b quant.Bin) float64 {
-	if len(s) == 0 || b.Hi > 0 {
+// at is the slope of channel c.
+func (s slopes) at(c int) float64 {
+	if len(s) == 0 {
 		return 1
 	}
-	slope := float64(s[min(c, len(s)-1)])
+	return float64(s[min(c, len(s)-1)])
+}
+
+// belowZero returns how much errors of the values in a bin count, which those below
+// zero do by the slope behind them.
+func belowZero(b quant.Bin, slope float64) float64 {
+	if b.Hi > 0 {
+		return 1
+	}
 	return max(slope*slope, 1e-4)
 }

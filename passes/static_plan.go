@@ -22,7 +22,7 @@ func StaticTensors(g *onnx.Graph, t *target.Target, l Layers) []string {
 	var names []string
 	p := place(g, t, l)
 	for _, v := range p.values {
-		if p.source(v) == v && !p.onGrid(v) {
+		if slices.Contains(p.grids[v].heads, v) && !p.onGrid(v) {
 			names = append(names, v.Name)
 		}
 	}
@@ -79,8 +79,17 @@ func (m *staticPlanner) bits(conv *onnx.Node) (activations, weights int) {
 	return edgeBits, edgeBits
 }
 
-func (m *staticPlanner) stats(v *onnx.Value) *calib.TensorStats {
-	return m.profile.Tensors[m.place.source(v).Name]
+// channels returns the statistics of a value that a convolution may read: its own,
+// or those of the Concat that it is a part of. nil without.
+func (m *staticPlanner) channels(v *onnx.Value) []calib.ChannelStats {
+	if whole, at := m.place.whole(v); whole != nil {
+		if s := m.channels(whole); s != nil {
+			return s[at : at+int(channelsOf(v))]
+		}
+	} else if s := m.profile.Tensors[v.Name]; s != nil {
+		return s.Channels
+	}
+	return nil
 }
 
 func (m *staticPlanner) factor(v *onnx.Value, c int) float64 {
@@ -92,21 +101,25 @@ func (m *staticPlanner) factor(v *onnx.Value, c int) float64 {
 
 func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 	for _, v := range m.place.values {
-		if m.place.onGrid(v) {
+		if m.place.onGrid(v) || !slices.Contains(m.place.grids[v].heads, v) {
 			continue
 		}
-		if m.stats(v) == nil {
+		s := m.profile.Tensors[v.Name]
+		if s == nil {
 			return nil, fmt.Errorf("tensor %q was not calibrated: calibrate the same network with the same --target, --layers, --include and --exclude", v.Name)
 		}
-		if c, n := m.stats(v).NonFinite(); c >= 0 {
+		if c, n := s.NonFinite(); c >= 0 {
 			return nil, fmt.Errorf("tensor %q: channel %d had %d NaN or infinite values during calibration: the float network is broken, or --input-range is wrong", v.Name, c, n)
 		}
 	}
 	m.energy = energies(g, m.ties)
-	b := &balance{ties: m.ties, place: m.place, energy: m.energy, bits: m.bits, ranges: map[*onnx.Value][]float64{}, power: map[*onnx.Value][]float64{}}
+	b := &balance{ties: m.ties, place: m.place, energy: m.energyOf, bits: m.bits, ranges: map[*onnx.Value][]float64{}, power: map[*onnx.Value][]float64{}}
 	for _, v := range m.place.values {
-		if m.place.source(v) == v && !m.place.onGrid(v) {
-			b.ranges[v], b.power[v] = m.ranges(v), powers(m.stats(v))
+		if m.place.onGrid(v) {
+			continue
+		}
+		if s := m.channels(v); s != nil {
+			b.ranges[v], b.power[v] = m.ranges(v, s), powers(s)
 		}
 	}
 	m.factors = b.factors()
@@ -127,15 +140,21 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 	return plan, nil
 }
 
+// energyOf is the energy of a channel where it is rounded.
+func (m *staticPlanner) energyOf(v *onnx.Value, c int) float64 {
+	v, c = m.place.part(v, c)
+	return m.energy[v][c]
+}
+
 // ranges returns the largest magnitude of each channel that is worth representing.
-func (m *staticPlanner) ranges(v *onnx.Value) []float64 {
-	s, slopes := m.stats(v), m.place.slopes(v)
-	r := make([]float64, len(s.Channels))
-	for c := range s.Channels {
-		bins := channelBins(s, c)
+func (m *staticPlanner) ranges(v *onnx.Value, s []calib.ChannelStats) []float64 {
+	slopes := m.place.slopes(v)
+	r := make([]float64, len(s))
+	for c := range s {
+		bins := channelBins(&s[c])
 		total, tail := 0.0, 0.0
 		for i, b := range bins {
-			bins[i].Mass *= slopes.weight(c, b)
+			bins[i].Mass *= belowZero(b, slopes.at(c))
 			total += bins[i].Mass
 		}
 		slices.SortFunc(bins, func(a, b quant.Bin) int { return cmp.Compare(reach(b), reach(a)) })
@@ -150,7 +169,7 @@ func (m *staticPlanner) ranges(v *onnx.Value) []float64 {
 }
 
 // tailShare is the share of a channel's values that the balance leaves out of sight.
-const tailShare = 1e-4
+const tailShare = 1e-5
 
 func reach(b quant.Bin) float64 { return max(math.Abs(b.Lo), math.Abs(b.Hi)) }
 
@@ -180,18 +199,12 @@ func (m *staticPlanner) folds(plan *Plan) {
 
 // activations writes scale and zero point of every quantized tensor into the plan.
 func (m *staticPlanner) activations(plan *Plan) {
-	groups := map[*onnx.Value][]*onnx.Value{} // by source
 	for _, v := range m.place.values {
-		groups[m.place.source(v)] = append(groups[m.place.source(v)], v)
-	}
-	for _, v := range m.place.values {
-		group := groups[m.place.source(v)]
 		if m.place.onGrid(v) {
 			plan.Activations = append(plan.Activations, ActivationPlan{Tensor: v.Name, Bits: edgeBits, Scale: m.white / 255, Except: m.place.floatReaders(v)})
 			continue
 		}
-		from := m.place.source(v)
-		s := newSpectrum(m.stats(from), func(c int) float64 { return m.factor(from, c) }, func(c int) float64 { return m.energy[from][c] }, m.place.slopes(from))
+		s := m.spectrum(m.place.grids[v])
 		quantizer := func(bits int) ActivationPlan {
 			a := ActivationPlan{Tensor: v.Name, PostReLU: s.low >= 0, Bits: bits, Symmetric: m.target.Activations.Symmetric}
 			levels := 1 << bits
@@ -203,7 +216,7 @@ func (m *staticPlanner) activations(plan *Plan) {
 		}
 		// What only convolutions of the body read needs no more than their bits.
 		least, most := 8, 0
-		for _, w := range group {
+		for _, w := range m.place.grids[v].values {
 			for _, bits := range m.wanted(w) {
 				least, most = min(least, bits), max(most, bits)
 			}
@@ -233,6 +246,18 @@ func (m *staticPlanner) activations(plan *Plan) {
 	}
 }
 
+// spectrum returns the distribution of the values on a grid.
+func (m *staticPlanner) spectrum(g *grid) *spectrum {
+	var channels []spectrumChannel
+	for _, v := range g.heads {
+		slopes := m.place.slopes(v)
+		for c, s := range m.channels(v) {
+			channels = append(channels, spectrumChannel{&s, m.factor(v, c), m.energyOf(v, c), slopes.at(c)})
+		}
+	}
+	return newSpectrum(channels)
+}
+
 // wanted returns the bits in which the readers of a value want it.
 func (m *staticPlanner) wanted(v *onnx.Value) (bits []int) {
 	for _, u := range v.Uses() {
@@ -240,12 +265,12 @@ func (m *staticPlanner) wanted(v *onnx.Value) (bits []int) {
 		case m.place.convs[u.Node] && u.Index == 0:
 			a, _ := m.bits(u.Node)
 			bits = append(bits, a)
-		case m.place.integer(u.Node) && m.target.Form(u.Node) == target.Moves: // its output is in the same group
+		case (m.place.moves(u.Node) || m.place.concatenates(u.Node)) && m.place.grids[u.Node.Outputs[0]] == m.place.grids[v]:
 		default:
 			bits = append(bits, edgeBits)
 		}
 	}
-	if v.IsOutput() || len(bits) == 0 && m.place.source(v) == v && len(v.Uses()) == 0 {
+	if v.IsOutput() || len(v.Uses()) == 0 {
 		bits = append(bits, edgeBits)
 	}
 	return bits

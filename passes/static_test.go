@@ -67,11 +67,11 @@ g (float[n,5,h,w] x) => (float[n,5,h,w] y) <float[5,5,1,1] k1 = {1,0,0,0,0, 0,1,
 	}
 }
 
-// TestStaticTensors: what an absorbed Relu reads, pictures, and the end of the last
-// skip connection stay as they are.
+// TestStaticTensors: what an absorbed Relu reads, pictures, the end of the last skip
+// connection and thin convolutions behind it stay as they are.
 func TestStaticTensors(t *testing.T) {
 	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 13]>
-g (float[n,3,h,w] x, float[8,3,3,3] head, float[8,8,3,3] k, float[12,8,3,3] up) => (float[n,3,H,W] y)
+g (float[n,3,h,w] x, float[8,3,3,3] head, float[8,8,3,3] k, float[64,8,3,3] up, float[3,16,3,3] tail) => (float[n,3,H,W] y)
 {
   a = Conv <pads = [1,1,1,1]> (x, head)
   b = Conv <pads = [1,1,1,1]> (a, k)
@@ -81,7 +81,8 @@ g (float[n,3,h,w] x, float[8,3,3,3] head, float[8,8,3,3] k, float[12,8,3,3] up) 
   f = Conv <pads = [1,1,1,1]> (e, k)
   s = Add (a, f)
   u = Conv <pads = [1,1,1,1]> (s, up)
-  y = DepthToSpace <blocksize = 2> (u)
+  v = DepthToSpace <blocksize = 2> (u)
+  y = Conv <pads = [1,1,1,1]> (v, tail)
 }`)
 	fill(t, m)
 	to, err := target.Named("onnxruntime")
@@ -89,7 +90,7 @@ g (float[n,3,h,w] x, float[8,3,3,3] head, float[8,8,3,3] k, float[12,8,3,3] up) 
 		t.Fatal(err)
 	}
 	got := StaticTensors(m.Graph, to, Layers{})
-	want := []string{"a", "c", "d", "e", "s"}
+	want := []string{"a", "c", "d", "e", "s", "u"}
 	if len(got) != len(want) {
 		t.Fatalf("tensors %v, want %v", got, want)
 	}

@@ -22,8 +22,7 @@ const spectrumBins = 4096
 const clipWeight = 2
 
 // channelBins returns the distribution of a channel.
-func channelBins(s *calib.TensorStats, c int) []quant.Bin {
-	ch := &s.Channels[c]
+func channelBins(ch *calib.ChannelStats) []quant.Bin {
 	bins := ch.Z.Bins()
 	for i, b := range bins {
 		limit := func(z float64) float64 {
@@ -34,27 +33,33 @@ func channelBins(s *calib.TensorStats, c int) []quant.Bin {
 	return bins
 }
 
-// newSpectrum adds up the channels of a tensor.
-func newSpectrum(st *calib.TensorStats, factor, energy func(c int) float64, slopes slopes) *spectrum {
+// spectrumChannel is a channel of a spectrum.
+type spectrumChannel struct {
+	stats          *calib.ChannelStats
+	factor, energy float64
+	slope          float64 // see slopes
+}
+
+// newSpectrum adds up channels.
+func newSpectrum(channels []spectrumChannel) *spectrum {
 	s := &spectrum{}
-	for c := range st.Channels {
-		f := factor(c)
-		s.low = min(s.low, float64(st.Channels[c].Min)/f)
-		s.high = max(s.high, float64(st.Channels[c].Max)/f)
+	for _, ch := range channels {
+		s.low = min(s.low, float64(ch.stats.Min)/ch.factor)
+		s.high = max(s.high, float64(ch.stats.Max)/ch.factor)
 	}
 	if s.low == s.high {
 		s.high = 1
 	}
 	width := (s.high - s.low) / spectrumBins
 	mass := make([]float64, spectrumBins)
-	for c := range st.Channels {
-		f, total := factor(c), 0.0
-		bins := channelBins(st, c)
+	for _, ch := range channels {
+		f, total := ch.factor, 0.0
+		bins := channelBins(ch.stats)
 		for _, b := range bins {
 			total += b.Mass
 		}
 		for _, b := range bins {
-			spreadMass(mass, (b.Lo/f-s.low)/width, (b.Hi/f-s.low)/width, b.Mass/total*energy(c)*f*f*slopes.weight(c, b))
+			spreadMass(mass, (b.Lo/f-s.low)/width, (b.Hi/f-s.low)/width, b.Mass/total*ch.energy*f*f*belowZero(b, ch.slope))
 		}
 	}
 	for i, m := range mass {

@@ -121,6 +121,17 @@ func (c *Compensator) Round(codes []uint8, w []float64, levels int, start float3
 	return scale, mse
 }
 
+// Nearest is Round at a given scale without the search behind it: at 8 bits that gains nothing.
+func (c *Compensator) Nearest(codes []uint8, w []float64, levels int, scale float32) (mse float64) {
+	must(CheckLevels(levels))
+	ordered := make([]uint8, c.n)
+	mse = c.nearestPlane(ordered, c.arrange(w), c.midRise(levels, scale))
+	for i, from := range c.order {
+		codes[from] = ordered[i]
+	}
+	return mse
+}
+
 var scaleMultiples = []float64{0.78, 0.85, 0.92, 1, 1.08}
 
 // grid holds the levels of n weights: (code - zero) * scale.

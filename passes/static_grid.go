@@ -1,0 +1,106 @@
+package passes
+
+import (
+	"slices"
+
+	"github.com/daq-sr/daq/internal/target"
+	"github.com/daq-sr/daq/onnx"
+)
+
+// grid is a set of values with one scale and zero point. What stands between them
+// only moves codes, or puts them beside others (Concat): with parameters of its own
+// each of them would be rounded again, on the way from one block of a dense network
+// to the next several times.
+type grid struct {
+	values []*onnx.Value // in graph order
+	heads  []*onnx.Value // of these, those whose values are all there are: the others are moved from them or part of them
+}
+
+// joinGrids finds the grids of the values to quantize. A part of a Concat is on its
+// grid when it is a Concat itself, or when nothing else reads it; not so behind an
+// absorbed Relu, whose range begins at zero, or one that is moved, as its source may be
+// read elsewhere.
+func (p *placement) joinGrids() {
+	p.grids = map[*onnx.Value]*grid{}
+	for _, v := range p.values {
+		p.grids[v] = &grid{values: []*onnx.Value{v}}
+	}
+	join := func(a, b *onnx.Value) {
+		to, from := p.grids[a], p.grids[b]
+		if from == nil || to == from {
+			return
+		}
+		to.values = append(to.values, from.values...)
+		for _, v := range from.values {
+			p.grids[v] = to
+		}
+	}
+	for _, v := range p.values {
+		switch n := v.Producer; {
+		case p.moves(n) && !p.onGrid(n.Inputs[0]):
+			join(v, n.Inputs[0])
+		case p.concatenates(n):
+			for _, in := range n.Inputs {
+				if p.concatenates(in.Producer) || p.onlyConcatenated(in) {
+					join(v, in)
+				}
+			}
+		}
+	}
+	for _, v := range p.values {
+		g := p.grids[v]
+		g.values = slices.DeleteFunc(g.values, func(w *onnx.Value) bool { return w == v })
+		g.values = append(g.values, v) // all come by once, in graph order
+		if whole, _ := p.whole(v); whole == nil && !(p.moves(v.Producer) && p.grids[v.Producer.Inputs[0]] == g) {
+			g.heads = append(g.heads, v)
+		}
+	}
+}
+
+func (p *placement) onlyConcatenated(v *onnx.Value) bool {
+	return v.Producer != nil && !p.moves(v.Producer) && p.target.Form(v.Producer) != target.Absorbed && !v.IsOutput() &&
+		!slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return !p.concatenates(u.Node) })
+}
+
+// moves and concatenates report whether a node does so on codes.
+func (p *placement) moves(n *onnx.Node) bool {
+	return n != nil && p.target.Form(n) == target.Moves && p.integer(n)
+}
+
+func (p *placement) concatenates(n *onnx.Node) bool {
+	return n != nil && n.Is("Concat") && (n.Int("axis", 0) == 1 || n.Int("axis", 0) == -3) && p.integer(n)
+}
+
+// whole returns the Concat on the grid of v that v is a part of, nil without, and
+// its channel that is the first of v.
+func (p *placement) whole(v *onnx.Value) (whole *onnx.Value, at int) {
+	for _, u := range v.Uses() {
+		if p.concatenates(u.Node) && p.grids[u.Node.Outputs[0]] == p.grids[v] {
+			for _, part := range u.Node.Inputs[:u.Index] {
+				at += int(channelsOf(part))
+			}
+			return u.Node.Outputs[0], at
+		}
+	}
+	return nil, 0
+}
+
+// part returns the part on the grid of v that channel c is of, and its channel there:
+// v itself unless it is a Concat.
+func (p *placement) part(v *onnx.Value, c int) (*onnx.Value, int) {
+	if !p.concatenates(v.Producer) {
+		return v, c
+	}
+	at := c
+	for _, in := range v.Producer.Inputs {
+		n := int(channelsOf(in))
+		if at < n {
+			if p.grids[in] == nil || p.grids[in] != p.grids[v] {
+				return v, c
+			}
+			return p.part(in, at)
+		}
+		at -= n
+	}
+	return v, c
+}
