@@ -24,7 +24,7 @@ type placement struct {
 // excludes stay float; so do the last skip connection and the convolution in front of it, whose
 // errors no later layer makes smaller (on EDSR_x2 they cost as much as all others
 // together), the one before that where it reads a Concat of many features, thin
-// convolutions behind it, and what comes behind the last convolution.
+// convolutions behind it, unless they make pixels of many features, and what comes behind the last convolution.
 func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 	p := &placement{target: t, convs: map[*onnx.Node]bool{}, seenByConv: seenByConv(g)}
 	last := lastSkip(g)
@@ -40,7 +40,7 @@ func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 			continue
 		}
 		x, y := n.Inputs[0], n.Outputs[0]
-		if (!isPicture(x) || p.fromPicture(n) && isPixels(x)) && (p.seenByConv[y] && !isPicture(y) || onGrid(y, t)) && !p.endsInSkip(n) && (last == nil || body[n] || !isThin(y)) {
+		if (!isPicture(x) || p.fromPicture(n) && isPixels(x)) && (p.seenByConv[y] && !isPicture(y) || onGrid(y, t)) && !p.endsInSkip(n) && (last == nil || body[n] || !isThin(y) || onGrid(y, t) && !isThin(x)) {
 			p.convs[n] = true
 		}
 	}
