@@ -127,7 +127,7 @@ const (
 
 // fineInputs are as many as an output of 8 bits has when rounding is still compensated: the work
 // grows with their third power.
-const fineInputs = 2304
+const fineInputs = 2048
 
 // without leaves parts of calibration and rounding out; TestAblation measures what
 // each gives.
