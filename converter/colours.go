@@ -17,7 +17,7 @@ const (
 	coloursPixels = 1 << 18
 	// A correction is worth its nodes where colours move by more than leastShift of white,
 	// root mean square, and no more than mostLeft of it stays in pictures it was not fitted to.
-	leastShift, mostLeft = 0.02 / 255, 0.6
+	leastShift, mostLeft = 0.02 / 255, 0.5
 	// coloursRidge is the share of its own variance that is added to that of each regressor.
 	coloursRidge = 0.01
 )
