@@ -22,7 +22,11 @@ type codesInput struct {
 // large; what is convolved then is the values.
 func (c *coder) wholeConv(n *onnx.Node) *codesInput {
 	in := c.wholeWeights(n)
-	if in == nil || !kernels.CodesSuits(in.shape, in.weights, in.quantizer) {
+	if in == nil {
+		return nil
+	}
+	in.shape, in.weights = dense(in.shape, in.weights)
+	if !kernels.CodesSuits(in.shape, in.weights, in.quantizer) {
 		return nil
 	}
 	return in
@@ -71,7 +75,6 @@ func (c *coder) wholeWeights(n *onnx.Node) *codesInput {
 		}
 		in.scale = append(in.scale, float32(float64(scales[i])*float64(in.quantizer.Scale)))
 	}
-	in.shape, in.weights = dense(in.shape, in.weights)
 	return in
 }
 

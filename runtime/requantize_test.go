@@ -15,6 +15,7 @@ func TestRequantize(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		in, out, pad  int
+		groups        int // 0 for one
 		relu, shuffle bool
 		ops           string
 	}{
@@ -23,11 +24,14 @@ func TestRequantize(t *testing.T) {
 		{name: "shuffled", in: 20, out: 64, pad: 1, shuffle: true, ops: "Encode Conv"},
 		{name: "picture without pad", in: 3, out: 32, relu: true, ops: "Encode Decode Conv"},
 		{name: "picture", in: 3, out: 5, pad: 2, ops: "Encode Decode Conv"},
+		{name: "picture in groups", in: 4, out: 6, groups: 2, ops: "Encode Decode Conv"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(1, uint64(c.in*c.out)))
+			groups := max(1, c.groups)
+			each := c.in / groups
 			const sx, sy, zx, zy = float32(0.0173), float32(0.0391), 7, 101
-			weights, bias, scales := make([]int, c.out*c.in*9), make([]int, c.out), make([]float32, c.out)
+			weights, bias, scales := make([]int, c.out*each*9), make([]int, c.out), make([]float32, c.out)
 			for i := range weights {
 				weights[i] = r.IntN(255) - 127
 			}
@@ -47,10 +51,10 @@ func TestRequantize(t *testing.T) {
 				end = "f = DequantizeLinear (q, sy, zy)  g = DepthToSpace <blocksize = 2> (f)  p = QuantizeLinear (g, sy, zy)  y = DequantizeLinear (p, sy, zy)"
 			}
 			m := parse(t, fmt.Sprintf(`<ir_version: 8, opset_import: ["" : 13]>
-g (float[1,%[1]d,H,W] x) => (float[1,C,h,w] y) <int8[%[2]d,%[1]d,3,3] w = {%[3]s}, int32[%[2]d] b = {%[4]s}, float[%[2]d] sw = {%[5]s}, float[%[2]d] sb = {%[6]s}, float sx = {%[7]v}, float sy = {%[8]v}, uint8 zx = {%[9]d}, uint8 zy = {%[10]d}>
+g (float[1,%[1]d,H,W] x) => (float[1,C,h,w] y) <int8[%[2]d,%[15]d,3,3] w = {%[3]s}, int32[%[2]d] b = {%[4]s}, float[%[2]d] sw = {%[5]s}, float[%[2]d] sb = {%[6]s}, float sx = {%[7]v}, float sy = {%[8]v}, uint8 zx = {%[9]d}, uint8 zy = {%[10]d}>
 { a = QuantizeLinear (x, sx, zx)  v = DequantizeLinear (a, sx, zx)  k = DequantizeLinear <axis = 0> (w, sw)  n = DequantizeLinear <axis = 0> (b, sb)
-  %[14]s = Conv <pads = [%[11]d,%[11]d,%[11]d,%[11]d]> (v, k, n)  %[12]s  q = QuantizeLinear (e, sy, zy)  %[13]s }`,
-				c.in, c.out, list(weights), list(bias), list(scales), list(biasScales), sx, sy, zx, zy, c.pad, body, end, sum))
+  %[14]s = Conv <group = %[16]d, pads = [%[11]d,%[11]d,%[11]d,%[11]d]> (v, k, n)  %[12]s  q = QuantizeLinear (e, sy, zy)  %[13]s }`,
+				c.in, c.out, list(weights), list(bias), list(scales), list(biasScales), sx, sy, zx, zy, c.pad, body, end, sum, each, groups))
 			const h, w = 13, 17
 			codes, data := make([]int, c.in*h*w), make([]float32, c.in*h*w)
 			for i := range codes {
@@ -75,11 +79,12 @@ g (float[1,%[1]d,H,W] x) => (float[1,C,h,w] y) <int8[%[2]d,%[1]d,3,3] w = {%[3]s
 				for i := range oh {
 					for j := range ow {
 						sum := bias[o]
-						for ch := range c.in {
+						for k := range each {
+							ch := o/(c.out/groups)*each + k
 							for u := range 3 {
 								for v := range 3 {
 									if a, b := i+u-c.pad, j+v-c.pad; a >= 0 && a < h && b >= 0 && b < w {
-										sum += weights[((o*c.in+ch)*3+u)*3+v] * (codes[(ch*h+a)*w+b] - zx)
+										sum += weights[((o*each+k)*3+u)*3+v] * (codes[(ch*h+a)*w+b] - zx)
 									}
 								}
 							}
