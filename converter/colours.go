@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/imaging"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 	"github.com/daq-sr/daq/runtime"
@@ -66,50 +67,53 @@ func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, imag
 
 // colourMeans runs both networks over a sample; what it returns is grouped by picture.
 func (q *Quantized) colourMeans(ctx context.Context, quantized *onnx.Model, sample *calib.Dataset, o QuantizeOptions) ([][]colourMeans, error) {
-	run := map[bool]func(x *runtime.Tensor) ([]float64, error){}
-	for _, isFloat := range []bool{false, true} {
-		m := quantized
-		if isFloat {
-			m = q.Model
-		}
-		_, y := passes.ColoursOf(m.Graph)
-		program, err := runtime.Compile(m, runtime.Options{Threads: o.Threads, Observe: []string{y.Name}})
-		if err != nil {
-			return nil, err
-		}
-		run[isFloat] = func(x *runtime.Tensor) (means []float64, err error) {
-			_, err = program.Run(ctx, map[string]*runtime.Tensor{program.Inputs()[0]: x}, func(_ string, t *runtime.Tensor) error {
-				means = channelMeans(t)
-				return nil
-			})
-			return means, err
-		}
+	float, err := outputMeans(ctx, q.Model, o.Threads)
+	if err != nil {
+		return nil, err
+	}
+	coded, err := outputMeans(ctx, quantized, o.Threads)
+	if err != nil {
+		return nil, err
 	}
 	var pictures [][]colourMeans
-	last := ""
-	for i, name := range sample.Names() {
-		o.Progress.report("colours", i, len(sample.Names()))
-		piece, err := sample.Image(i)
-		if err != nil {
-			return nil, err
-		}
+	last, done := "", 0
+	err = sample.Each(ctx, func(name string, piece *imaging.Image) error {
+		o.Progress.report("colours", done, len(sample.Names()))
+		done++
 		x, err := q.Network.Tensor(piece)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		m := colourMeans{in: channelMeans(x)}
-		if m.float, err = run[true](x); err != nil {
-			return nil, fmt.Errorf("float network: %w", err)
+		if m.float, err = float(x); err != nil {
+			return fmt.Errorf("float network: %w", err)
 		}
-		if m.quantized, err = run[false](x); err != nil {
-			return nil, fmt.Errorf("quantized network: %w", err)
+		if m.quantized, err = coded(x); err != nil {
+			return fmt.Errorf("quantized network: %w", err)
 		}
 		if name != last {
 			pictures, last = append(pictures, nil), name
 		}
 		pictures[len(pictures)-1] = append(pictures[len(pictures)-1], m)
+		return nil
+	})
+	return pictures, err
+}
+
+// outputMeans returns what gives the means of the output that is to be corrected.
+func outputMeans(ctx context.Context, m *onnx.Model, threads int) (func(x *runtime.Tensor) ([]float64, error), error) {
+	_, y := passes.ColoursOf(m.Graph)
+	program, err := runtime.Compile(m, runtime.Options{Threads: threads, Observe: []string{y.Name}})
+	if err != nil {
+		return nil, err
 	}
-	return pictures, nil
+	return func(x *runtime.Tensor) (means []float64, err error) {
+		_, err = program.Run(ctx, map[string]*runtime.Tensor{program.Inputs()[0]: x}, func(_ string, t *runtime.Tensor) error {
+			means = channelMeans(t)
+			return nil
+		})
+		return means, err
+	}, nil
 }
 
 // channelMeans returns the mean of every channel of a tensor [1,C,H,W].

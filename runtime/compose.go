@@ -171,10 +171,9 @@ const (
 	edges
 )
 
-// conv packs the sum of the parts that are inside, for strips along a border: of
-// pixels in one row whose windows lie in the strip from top to bottom. Turned, it is for
-// columns, strips with x and y exchanged.
-func (c *composition) conv(row, column edge, pads [4]int, turned, strict bool) (*kernels.Conv, error) {
+// conv packs the sum of the parts that are inside, turned for strips with x and y
+// exchanged.
+func (c *composition) conv(row, column edge, turned bool, options kernels.Options, pads [4]int) (*kernels.Conv, error) {
 	weights, bias := make([]float64, c.channels()*c.in*c.side*c.side), make([]float64, c.channels())
 	for o := range bias {
 		bias[o] = c.last[o%c.outputs]
@@ -204,5 +203,5 @@ func (c *composition) conv(row, column edge, pads [4]int, turned, strict bool) (
 		b[o] = float32(v)
 	}
 	shape := kernels.ConvShape{In: c.in, Out: c.channels(), Groups: 1, Kernel: [2]int{c.side, c.side}, Pads: pads}
-	return kernels.NewConv(shape, w, b, kernels.Options{Strict: strict})
+	return kernels.NewConv(shape, w, b, options)
 }

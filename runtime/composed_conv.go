@@ -1,8 +1,6 @@
 package runtime
 
 import (
-	"fmt"
-
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime/kernels"
 )
@@ -14,7 +12,7 @@ func composedConv(s *site, comp *composition) (kernel, error) {
 		s.takeFloats(2)
 	}
 	half := comp.side / 2
-	main, err := comp.conv(0, 0, [4]int{half, half, half, half}, false, false)
+	main, err := comp.conv(0, 0, false, kernels.Options{}, [4]int{half, half, half, half})
 	if err != nil {
 		return nil, err
 	}
@@ -24,11 +22,7 @@ func composedConv(s *site, comp *composition) (kernel, error) {
 			if row == 0 && column == 0 {
 				continue
 			}
-			pads := [4]int{0, half, 0, half}
-			if row > 0 && column > 0 {
-				pads = [4]int{}
-			}
-			if borders[row][column], err = comp.conv(row, column, pads, row == 0, true); err != nil {
+			if borders[row][column], err = comp.conv(row, column, row == 0, kernels.Options{Strict: true}, [4]int{}); err != nil {
 				return nil, err
 			}
 		}
@@ -82,15 +76,23 @@ func (c *call) border(k *kernels.Conv, comp *composition, row, column edge, out,
 	if !ok || !fits {
 		return nil
 	}
-	// The strip has the windows of length pixels side by side, its lines go along the edge.
-	length, lines, pixels := w, comp.side, w
+	pixels := 1
 	switch {
-	case row > 0 && column > 0:
-		length, pixels = comp.side, 1
-	case column > 0:
-		length, pixels = h, h
+	case column == 0:
+		pixels = w
+	case row == 0:
+		pixels = h
 	}
-	strip, err := c.arena.blocked([]int{n, comp.in, lines, length})
+	// place is the pixel that is along pixels along the edge and across lines over it.
+	place := func(along, across int) (int, int) {
+		if row == 0 {
+			return y + along, x + across
+		}
+		return y + across, x + along
+	}
+	// The strip has all that windows on the edge see, lines along it.
+	length, half := pixels+comp.side-1, comp.side/2
+	strip, err := c.arena.blocked([]int{n, comp.in, comp.side, length})
 	if err != nil {
 		return err
 	}
@@ -100,17 +102,11 @@ func (c *call) border(k *kernels.Conv, comp *composition, row, column edge, out,
 		return err
 	}
 	defer c.release(line)
-	src, to, half := in.Data.([]float32), strip.Data.([]float32), comp.side/2
+	src, to := in.Data.([]float32), strip.Data.([]float32)
 	for plane := range n * kernels.Blocks(comp.in) {
-		for i := range lines * length {
-			sy, sx := y+i/length-half, i%length
-			switch {
-			case row > 0 && column > 0:
-				sx += x - half
-			case column > 0:
-				sy, sx = i%length, x+i/length-half
-			}
-			pixel := to[(plane*lines*length+i)*lanes:][:lanes]
+		for i := range comp.side * length {
+			sy, sx := place(i%length-half, i/length-half)
+			pixel := to[(plane*comp.side*length+i)*lanes:][:lanes]
 			if sy < 0 || sx < 0 || sy >= h || sx >= w {
 				clear(pixel)
 			} else {
@@ -119,17 +115,14 @@ func (c *call) border(k *kernels.Conv, comp *composition, row, column edge, out,
 		}
 	}
 	sums := line.Data.([]float32)
-	if err := k.Run(c.ctx, c.workers, sums, to, false, n, lines, length, nil); err != nil {
+	if err := k.Run(c.ctx, c.workers, sums, to, false, n, comp.side, length, nil); err != nil {
 		return err
 	}
 	dst := out.Data.([]float32)
 	for plane := range n * kernels.Blocks(comp.channels()) {
 		for i := range pixels {
-			at := y*w + x + i
-			if column > 0 {
-				at = (y+i)*w + x
-			}
-			copy(dst[(plane*h*w+at)*lanes:][:lanes], sums[(plane*pixels+i)*lanes:])
+			ty, tx := place(i, 0)
+			copy(dst[((plane*h+ty)*w+tx)*lanes:][:lanes], sums[(plane*pixels+i)*lanes:])
 		}
 	}
 	return nil
@@ -154,9 +147,6 @@ func (c *call) interleave(out, apart *Tensor, comp *composition) error {
 	n, h, w, r := apart.Shape[0], apart.Shape[2], apart.Shape[3], comp.block
 	blocks := kernels.Blocks(comp.channels())
 	dst, src := out.Data.([]float32), apart.Data.([]float32)
-	if out.Shape[0] != n {
-		return fmt.Errorf("%s for %d images", out, n)
-	}
 	return c.parallel(n*h, max(1, grain/max(1, w*comp.channels())), func(lo, hi int) {
 		for row := lo; row < hi; row++ {
 			image, y := row/h, row%h
