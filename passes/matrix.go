@@ -66,6 +66,18 @@ func (m matrix) index(g, o, i int) int {
 	return (g*m.outputs+o)*m.inputs + i
 }
 
+// parts returns into how many parts of whole channels the inputs of a group are cut to have no
+// more than most each, if one channel has not more.
+func (m matrix) parts(most int) int {
+	channels := m.inputs / m.taps
+	for n := 1; n < channels; n++ {
+		if channels%n == 0 && m.inputs/n <= most {
+			return n
+		}
+	}
+	return channels
+}
+
 func (m matrix) row(data []float32, g, o int, dst []float32) {
 	for i := range dst {
 		dst[i] = data[m.index(g, o, i)]

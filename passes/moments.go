@@ -2,12 +2,14 @@ package passes
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas64"
 
 	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/runtime"
 )
 
@@ -87,17 +89,33 @@ func independent(clean, x []twin, l matrix, g int) []float64 {
 	return noise
 }
 
-// quieted returns the weights w [inputs, outputs] that let less of the noise through:
+// compensator returns what rounds weights [inputs, outputs] for k inputs. With quieting it changes
+// the weights first into those that let less of the noise through. It overwrites the moments.
+func (m *moments) compensator(weights []float64, k int, quieting bool, fidelity float64) (*quant.Compensator, error) {
+	variance := 0.0
+	for i := range k {
+		variance += m.inputs[i*k+i] / float64(k)
+	}
+	variance = max(variance, 1e-30)
+	if quieting && !without.Quieting {
+		if err := m.quiet(weights, k, fidelity, variance); err != nil {
+			return nil, err
+		}
+	}
+	return damped(m.inputs, k, damping*variance)
+}
+
+// quiet changes weights w [inputs, outputs] into those that let less of the noise through:
 // the least fidelity*|(v-w) x|^2 + |v e|^2 for signal x and noise e is at
 // v = w - (fidelity*X + E)^-1 E w. It overwrites the signal.
-func (m *moments) quieted(w []float64, k int, fidelity, variance float64) ([]float64, error) {
+func (m *moments) quiet(w []float64, k int, fidelity, variance float64) error {
 	both := m.signal
 	for i, e := range m.noise {
 		both[i] = float64(fidelity*both[i]) + e
 	}
 	quieter, err := damped(both, k, 1e-4*fidelity*variance)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	outputs := len(w) / k
 	change := make([]float64, len(w))
@@ -106,8 +124,23 @@ func (m *moments) quieted(w []float64, k int, fidelity, variance float64) ([]flo
 	}
 	blas64.Gemm(blas.NoTrans, blas.NoTrans, 1, matrix(m.noise, k), matrix(w, outputs), 0, matrix(change, outputs))
 	quieter.Solve(change)
-	for i, v := range w {
-		change[i] = v - change[i]
+	for i, c := range change {
+		w[i] -= c
 	}
-	return change, nil
+	return nil
+}
+
+// damped adds to the variances, more where that is not enough to make the
+// covariance of k inputs, summed in float32, positive definite.
+func damped(covariance []float64, k int, damping float64) (c *quant.Compensator, err error) {
+	for range 4 {
+		for i := range k {
+			covariance[i*k+i] += damping
+		}
+		if c, err = quant.NewCompensator(covariance, k); err == nil {
+			return c, nil
+		}
+		damping *= 10
+	}
+	return nil, fmt.Errorf("%w: are there NaN or infinite values in its input?", err)
 }

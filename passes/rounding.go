@@ -125,9 +125,9 @@ const (
 	fidelity, fidelity8 = 3, 1
 )
 
-// fineInputs are as many as an output of 8 bits has when rounding is still compensated: the work
-// grows with their third power.
-const fineInputs = 2048
+// fineInputs are as many inputs as 8-bit weights compensate each other over, 64 channels of 3x3: the
+// work grows with their third power. More are cut into parts of whole channels.
+const fineInputs = 640
 
 // without leaves parts of calibration and rounding out; TestAblation measures what
 // each gives.
@@ -151,23 +151,33 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 		return &Rounded{bits: w.Bits, block: w.Block, codes: before.codes, scales: before.scales}, nil
 	}
 	fine := r.isFine(n, w)
-	if fine && layout.inputs > fineInputs {
-		out, err := nearestWeights(n, w, r.plan.weightLevels(w))
-		r.shared[n.Inputs[1]] = out
-		return out, err
+	parts := 1
+	if fine {
+		parts = layout.parts(fineInputs)
 	}
 	out := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, channels)}
 	if w.Block > 0 {
 		out = newBlocks(layout, w)
 	}
 	r.shared[n.Inputs[1]] = out
-	patches := patchesOf(n, x[0].float.Shape, y[0].float.Shape)
+	patches, part := patchesOf(n, x[0].float.Shape, y[0].float.Shape), layout
+	patches.Group, part.inputs = patches.Group*parts, part.inputs/parts
 	for g := range layout.groups {
-		m, err := r.moments(ctx, patches, layout, g, clean, x, y, fine)
-		if err != nil {
-			return nil, err
+		targets := layout.columns(data, g)
+		var rounding []*quant.Compensator
+		for i := range parts {
+			m, err := r.moments(ctx, patches, part, g*parts+i, clean, x, y, fine)
+			if err != nil {
+				return nil, err
+			}
+			size := part.inputs * part.outputs
+			c, err := m.compensator(targets[i*size:(i+1)*size], part.inputs, w.Block == 0, fidelityFor(r.inputBits(n)))
+			if err != nil {
+				return nil, err
+			}
+			rounding = append(rounding, c)
 		}
-		if err := r.roundGroup(ctx, out, w, layout, g, data, m, fidelityFor(r.inputBits(n)), fine); err != nil {
+		if err := r.roundGroup(ctx, out, w, layout, g, data, targets, rounding, fine); err != nil {
 			return nil, err
 		}
 	}
@@ -233,30 +243,14 @@ func nearestWeights(n *onnx.Node, w *WeightPlan, levels int) (*Rounded, error) {
 	return r, nil
 }
 
-// roundGroup chooses codes and scales of group g: float weights that let less of
-// the inputs' quantization noise through first, then codes for these.
-func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, m *moments, fidelity float64, fine bool) error {
+// roundGroup chooses codes and scales of group g for weights near targets [inputs, outputs], with a
+// compensator for each part of the inputs: one, or more when fine.
+func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, targets []float64, rounding []*quant.Compensator, fine bool) error {
 	k, levels := l.inputs, r.plan.weightLevels(w)
-	variance := 0.0
-	for i := range k {
-		variance += m.inputs[i*k+i] / float64(k)
-	}
-	variance = max(variance, 1e-30)
-	targets := l.columns(data, g)
-	if w.Block == 0 && !without.Quieting {
-		var err error
-		if targets, err = m.quieted(targets, k, fidelity, variance); err != nil {
-			return err
-		}
-	}
-	rounding, err := damped(m.inputs, k, damping*variance)
-	if err != nil {
-		return err
-	}
 	if w.Block > 0 {
 		return r.workers.For(ctx, l.outputs, func(o, _ int) {
 			l.setBlocks(out, data, w.Block, g, o, func(codes []uint8, scales []float32, w []float64, block []int) {
-				rounding.RoundBlocks(codes, scales, w, block, levels)
+				rounding[0].RoundBlocks(codes, scales, w, block, levels)
 			})
 		})
 	}
@@ -279,9 +273,12 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 		} else {
 			round := func(scale float32, free bool) float32 {
 				if fine {
-					rounding.Nearest(codes, target, levels, scale)
+					part := k / len(rounding)
+					for i, c := range rounding {
+						c.Nearest(codes[i*part:(i+1)*part], target[i*part:(i+1)*part], levels, scale)
+					}
 				} else {
-					scale, _ = rounding.Round(codes, target, levels, scale, free)
+					scale, _ = rounding[0].Round(codes, target, levels, scale, free)
 				}
 				return scale
 			}
@@ -292,21 +289,6 @@ func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l
 			out.codes[l.index(g, o, i)] = c
 		}
 	})
-}
-
-// damped adds to the variances, more where that is not enough to make the
-// covariance of k inputs, summed in float32, positive definite.
-func damped(covariance []float64, k int, damping float64) (c *quant.Compensator, err error) {
-	for range 4 {
-		for i := range k {
-			covariance[i*k+i] += damping
-		}
-		if c, err = quant.NewCompensator(covariance, k); err == nil {
-			return c, nil
-		}
-		damping *= 10
-	}
-	return nil, fmt.Errorf("%w: are there NaN or infinite values in its input?", err)
 }
 
 // dequantized returns the rounded weights as the quantized network computes them.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/runtime"
 )
@@ -151,6 +152,50 @@ g (float[1,8,h,w] x, %s) => (y) %s
 				t.Errorf("the mean moves by %.3g, error %.3g", shift, rounded)
 			}
 		})
+	}
+}
+
+// TestRoundInParts: 8-bit weights of a static graph that read more inputs than they are compensated
+// over at once come closer than nearest codes all the same.
+func TestRoundInParts(t *testing.T) {
+	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,150,h,w] x, float[2,150,3,3] k) => (y)
+{
+  [c] y = Conv <pads = [1, 1, 1, 1]> (x, k)
+}`)
+	n := m.Graph.Nodes[0]
+	l := matrixOf(n, n.Inputs[1].Const.Shape)
+	if parts := l.parts(fineInputs); parts != 3 {
+		t.Fatalf("%d parts of 150 channels, want 3", parts)
+	}
+	pictures := smoothPictures(t, 4, 150, 24)
+	w := WeightPlan{Node: "c", Bits: 8}
+	plan := &Plan{Mode: target.Static, Weights: []WeightPlan{w}}
+	rounding, err := Round(context.Background(), m, plan, pictures[:3], RoundOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nearest, err := nearestWeights(n, &w, plan.weightLevels(&w))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := run(t, m.Clone(), pictures[3])
+	loss := func(q *Rounded) (loss float64) {
+		rounded := m.Clone()
+		weights := (&rounder{plan: plan}).dequantized(n, &w, q)
+		setConstant(rounded.Graph.Nodes[0], 1, "k", onnx.Floats(n.Inputs[1].Const.Shape, weights.Data.([]float32)...))
+		mean, got := 0.0, run(t, rounded, pictures[3])
+		for i, v := range got {
+			mean += float64(v-want[i]) / float64(len(got))
+		}
+		for i, v := range got {
+			d := float64(v-want[i]) - mean // which the bias takes
+			loss += d * d
+		}
+		return loss
+	}
+	if a, b := loss(rounding["c"]), loss(nearest); a > 0.8*b {
+		t.Errorf("error %.4g, of nearest codes %.4g", a, b)
 	}
 }
 
