@@ -24,6 +24,7 @@ func PrepareStatic(m *onnx.Model, t *target.Target, l Layers) error {
 	if !t.Activations.Symmetric { // the convolution that makes the picture stays float else
 		shuffleLast(m.Graph)
 	}
+	gateBehind(m.Graph)
 	readPixels(m.Graph, t, l)
 	FreeSkip(m.Graph, t, l)
 	return onnx.Infer(m)

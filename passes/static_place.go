@@ -24,7 +24,7 @@ type placement struct {
 // excludes stay float; so do the last skip connection and the convolution in front of it, whose
 // errors no later layer makes smaller (on EDSR_x2 they cost as much as all others
 // together), the one before that where it reads a Concat of many features, thin
-// convolutions behind it, unless they make pixels of many features, and what comes behind the last convolution.
+// convolutions behind it at the size of the picture that comes in, unless they make pixels of many features, and what comes behind the last convolution.
 func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 	p := &placement{target: t, convs: map[*onnx.Node]bool{}, seenByConv: seenByConv(g)}
 	last := lastSkip(g)
@@ -35,12 +35,13 @@ func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 	if last != nil {
 		body = ancestors(last)
 	}
+	large := enlarged(g)
 	for _, n := range g.Nodes {
 		if !takesFactors(n) || t.Form(n) != target.Integer || l.Exclude != nil && l.Exclude.MatchString(n.Label()) {
 			continue
 		}
 		x, y := n.Inputs[0], n.Outputs[0]
-		if (!isPicture(x) || p.fromPicture(n) && isPixels(x)) && (p.seenByConv[y] && !isPicture(y) || onGrid(y, t)) && !p.endsInSkip(n) && (last == nil || body[n] || !isThin(y) || onGrid(y, t) && !isThin(x)) {
+		if (!isPicture(x) || p.fromPicture(n) && isPixels(x)) && (p.seenByConv[y] && !isPicture(y) || onGrid(y, t)) && !p.endsInSkip(n) && (last == nil || body[n] || !isThin(y) || large[x] && !isPicture(y) || onGrid(y, t) && !isThin(x)) {
 			p.convs[n] = true
 		}
 	}
@@ -96,6 +97,20 @@ func seenByConv(g *onnx.Graph) map[*onnx.Value]bool {
 		}
 	}
 	return seen
+}
+
+// enlarged returns the values behind an operator that enlarges the picture: layers cost
+// several times as much there.
+func enlarged(g *onnx.Graph) map[*onnx.Value]bool {
+	large := map[*onnx.Value]bool{}
+	for _, n := range g.Nodes {
+		if n.Is("Resize", "DepthToSpace", "ConvTranspose") || slices.ContainsFunc(n.Inputs, func(v *onnx.Value) bool { return large[v] }) {
+			for _, v := range n.Outputs {
+				large[v] = true
+			}
+		}
+	}
+	return large
 }
 
 // isPicture reports whether a value is a picture, or as small as one.
@@ -166,9 +181,6 @@ func (p *placement) integer(n *onnx.Node) bool {
 	if n == nil || n == p.skip {
 		return false
 	}
-	if isGate(n.Outputs[0]) || n.Is("Mul") && slices.ContainsFunc(n.Inputs, isGate) {
-		return false
-	}
 	form := p.target.Form(n)
 	switch {
 	case n.Is("Conv", "ConvTranspose"):
@@ -178,6 +190,9 @@ func (p *placement) integer(n *onnx.Node) bool {
 	}
 	if n.Is("Add") && !p.target.SumsIntoConv && isConcatenated(n.Outputs[0]) {
 		return false // rounded to what suits the other parts of the Concat, errors would add up from sum to sum
+	}
+	if !p.worthCodes(n) {
+		return false
 	}
 	// Every operand must be a feature map; pictures have no error to spare.
 	for _, v := range n.Outputs {
@@ -203,13 +218,35 @@ func (p *placement) integer(n *onnx.Node) bool {
 	return true
 }
 
+// worthCodes reports whether an element-wise node on codes is worth the rounding: an
+// activation function between a float and whatever reads it costs no more in float, and a
+// product by a gate that is read in float saves nothing.
+func (p *placement) worthCodes(n *onnx.Node) bool {
+	switch {
+	case activates(n):
+		return p.madeInIntegers(n.Inputs[0]) && p.readInIntegers(n.Outputs[0])
+	case n.Is("Mul") && slices.ContainsFunc(n.Inputs, isGate):
+		return p.readInIntegers(n.Outputs[0])
+	}
+	return true
+}
+
+// activates reports whether a node is an activation function that runtimes have on codes.
+func activates(n *onnx.Node) bool { return n.Is("LeakyRelu", "Sigmoid") }
+
 func isConcatenated(v *onnx.Value) bool {
 	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return u.Node.Is("Concat") })
 }
 
-// readInIntegers reports whether an integer operator reads a value.
+// readInIntegers reports whether an integer operator reads a value, activation
+// functions aside: they are computed as what is around them.
 func (p *placement) readInIntegers(v *onnx.Value) bool {
-	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return p.integer(u.Node) })
+	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool {
+		if activates(u.Node) {
+			return p.readInIntegers(u.Node.Outputs[0])
+		}
+		return p.integer(u.Node)
+	})
 }
 
 // onGrid reports whether a value is the picture that comes out, or becomes it by

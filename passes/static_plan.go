@@ -255,7 +255,9 @@ func (m *staticPlanner) spectrum(g *grid) *spectrum {
 			channels = append(channels, spectrumChannel{&s, m.factor(v, c), m.energyOf(v, c), slopes.at(c)})
 		}
 	}
-	return newSpectrum(channels)
+	s := newSpectrum(channels)
+	s.gate = len(g.values) == 1 && opensGate(g.values[0])
+	return s
 }
 
 // wanted returns the bits in which the readers of a value want it.

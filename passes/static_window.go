@@ -13,6 +13,7 @@ import (
 type spectrum struct {
 	low, high float64 // of all values, zero included
 	bins      []quant.Bin
+	gate      bool // a Sigmoid alone reads it
 }
 
 const spectrumBins = 4096
@@ -111,6 +112,9 @@ func (s *spectrum) window(levels int, symmetric bool) (scale float32, zero int) 
 	}
 	cost := func(low, high float64) float64 {
 		scale, zero := fit(low, high)
+		if s.gate {
+			return s.gateError(-zero*scale, (top-zero)*scale, scale)
+		}
 		return h.Error(scale, -zero*scale, levels) + clipWeight*s.clipped(-zero*scale, (top-zero)*scale)
 	}
 	// Both ends on a coarse grid first: an outlier can hide the valley. Then they move
