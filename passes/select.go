@@ -160,13 +160,13 @@ func isSkip(n *onnx.Node) bool {
 	if s := n.Outputs[0].Type.Shape; s != nil && (len(s) != 4 || s[1].IsKnown() && s[1].Value <= pictureChannels) {
 		return false
 	}
-	computed := 0
+	computed := map[*onnx.Value]bool{}
 	for _, in := range n.Inputs {
 		if in != nil && in.Producer != nil {
-			computed++
+			computed[in] = true
 		}
 	}
-	return computed >= 2
+	return len(computed) >= 2
 }
 
 // ancestors returns the nodes that a node depends on.

@@ -10,23 +10,44 @@ import (
 // FreeSkip puts a Mul by one behind the last skip connection, which stays float
 // (place): factors of channels (FoldPlan) end and begin there, so that what the
 // last layers read gets its own, free of those that the long row of residual sums
-// shares. Types must be inferred.
-func FreeSkip(g *onnx.Graph, t *target.Target, l Layers) {
-	skip := place(g, t, l).skip
+// shares. Where it costs little, values above and below zero become channels of their own
+// (readSigns). Types must be inferred.
+func FreeSkip(m *onnx.Model, t *target.Target, l Layers) {
+	g := m.Graph
+	p := place(g, t, l)
+	skip := p.skip
 	if skip == nil || channelsOf(skip.Outputs[0]) < 0 || skip.Outputs[0].IsOutput() {
 		return
 	}
 	y := skip.Outputs[0]
-	readers := y.Uses()
-	ones := slices.Repeat([]float32{1}, int(channelsOf(y)))
-	scale := g.AddInitializer(y.Name+"_factors", onnx.Floats([]int64{1, int64(len(ones)), 1, 1}, ones...))
-	mul := g.NewNode("Mul", []*onnx.Value{y, scale}, []string{y.Name + "_scaled"})
-	mul.Name, mul.Outputs[0].Type = mul.Outputs[0].Name, y.Type
-	for _, u := range readers {
-		u.Node.SetInput(u.Index, mul.Outputs[0])
-	}
+	readers, x := y.Uses(), y
+	factors := slices.Repeat([]float32{1}, int(channelsOf(y)))
 	at := slices.Index(g.Nodes, skip)
-	g.Nodes = slices.Insert(g.Nodes, at+1, mul)
+	add := func(op, name string, inputs []*onnx.Value, channels int, attrs ...*onnx.Attribute) *onnx.Value {
+		n := g.NewNode(op, inputs, []string{y.Name + name}, attrs...)
+		n.Name, n.Outputs[0].Type = n.Outputs[0].Name, y.Type
+		n.Outputs[0].Type.Shape = slices.Clone(y.Type.Shape)
+		n.Outputs[0].Type.Shape[1] = onnx.Known(int64(channels))
+		at++
+		g.Nodes = slices.Insert(g.Nodes, at, n)
+		return n.Outputs[0]
+	}
+	signs := !t.Activations.Symmetric && p.canReadSigns(readers) && share(m, readers) <= signsShare
+	if signs {
+		factors = append(factors, slices.Repeat([]float32{-1}, len(factors))...)
+		x = add("Concat", "_twice", []*onnx.Value{y, y}, len(factors), onnx.Attr("axis", int64(1)))
+	}
+	scale := g.AddInitializer(y.Name+"_factors", onnx.Floats([]int64{1, int64(len(factors)), 1, 1}, factors...))
+	x = add("Mul", "_scaled", []*onnx.Value{x, scale}, len(factors))
+	if signs {
+		x = add("Relu", "_signs", []*onnx.Value{x}, len(factors))
+	}
+	for _, u := range readers {
+		u.Node.SetInput(u.Index, x)
+		if signs {
+			readSigns(u.Node)
+		}
+	}
 }
 
 // scalesChannels reports whether a node is a Mul by a constant for each channel,

@@ -1,0 +1,64 @@
+package passes
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/daq-sr/daq/internal/target"
+)
+
+// TestReadSigns: what the last skip connection gives is read by its sign, where the convolution
+// that reads it is a small part of the network.
+func TestReadSigns(t *testing.T) {
+	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 13]>
+g (float[n,3,h,w] x, float[16,3,3,3] head, float[16,16,5,5] k, float[48,16,1,1] up, float[12,48,5,5] flat) => (float[n,3,H,W] y)
+{
+  [head] a = Conv <pads = [1,1,1,1]> (x, head)
+  [body] c = Conv <pads = [2,2,2,2]> (a, k)
+  [body2] d = Conv <pads = [2,2,2,2]> (c, k)
+  [last] s = Add (a, d)
+  [up] u = Conv (s, up)
+  [flat] f = Conv <pads = [2,2,2,2]> (u, flat)
+  y = DepthToSpace <blocksize = 2> (f)
+}`)
+	to, err := target.Named("onnxruntime")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, m)
+	before := m.Clone()
+	if err := PrepareStatic(m, to, Layers{}); err != nil {
+		t.Fatal(err)
+	}
+	const want = `   [a_skip] a_skip = Conv <pads: ints = [1, 1, 1, 1]> (x, head)
+   [head] a = Conv <pads: ints = [1, 1, 1, 1]> (x, head)
+   [body] c = Conv <pads: ints = [2, 2, 2, 2]> (a, k)
+   [body2] d = Conv <pads: ints = [2, 2, 2, 2]> (c, k)
+   [last] s = Add (a_skip, d)
+   [s_twice] s_twice = Concat <axis: int = 1> (s, s)
+   [s_scaled] s_scaled = Mul (s_twice, s_factors)
+   [s_signs] s_signs = Relu (s_scaled)
+   [up] u = Conv (s_signs, up)
+   [flat] f = Conv <pads: ints = [2, 2, 2, 2]> (u, flat)
+   y = DepthToSpace <blocksize: int = 2> (f)`
+	if got := body(m); got != want {
+		t.Errorf("graph is\n%s\nwant\n%s", got, want)
+	}
+	x := picture(6, 7)
+	sameValues(t, run(t, m, x), run(t, before, x))
+	if p := place(m.Graph, to, Layers{}); p.skip == nil || p.skip.Label() != "last" || !p.convs[m.Graph.Value("u").Producer] {
+		t.Errorf("the last skip is %v, convolutions in integers %v", p.skip, p.convs)
+	}
+	// tensorrt has no codes for one side of zero alone.
+	to, err = target.Named("tensorrt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m = before.Clone()
+	if err := PrepareStatic(m, to, Layers{}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(body(m), "_signs") {
+		t.Errorf("tensorrt: graph is\n%s", body(m))
+	}
+}
