@@ -47,9 +47,13 @@ func QuantizeStatic(m *onnx.Model, p *Plan, rounding Rounding, t *target.Target,
 			return nil, fmt.Errorf("plan: weights of %q: %w", w.Node, err)
 		}
 	}
-	e.g.DropUnused()
 	m.IRVersion = max(m.IRVersion, onnx.IRVersionFor(opset))
-	return &e.done, e.g.Sort()
+	if err := e.g.Sort(); err != nil {
+		return nil, err
+	}
+	widenChannels(e.g, t)
+	e.g.DropUnused()
+	return &e.done, nil
 }
 
 type staticEmitter struct {

@@ -27,6 +27,7 @@ type Target struct {
 	Modes       []Mode // that it can be written in, the default first
 	Activations Activations
 	Weights     Weights
+	Channels    Channels
 	MinOpset    int64 // that what is emitted needs
 	MaxOpset    int64 // the highest the runtime reads
 
@@ -37,6 +38,12 @@ type Target struct {
 	// Operators says what becomes of an operator with Q/DQ around it; one that is
 	// not listed is Float.
 	Operators map[string]Form
+}
+
+// Channels says of how many channels integer convolutions are fast; the zero value: of any.
+type Channels struct {
+	Multiple int // both those read and those made are a multiple of it
+	Outputs  int // those made are not fewer
 }
 
 // Activations is the form of quantized activations; the zero value means that

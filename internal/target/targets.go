@@ -21,6 +21,7 @@ var onnxruntime = &Target{
 	Modes:       []Mode{Static},
 	Activations: Activations{Type: onnx.Uint8, IntegerClip: true},
 	Weights:     Weights{Type: onnx.Int8, Symmetric: true, PerAxis: true, PairSum: 128},
+	Channels:    Channels{Multiple: 4, Outputs: 16},
 	MinOpset:    13, MaxOpset: 26,
 	Operators: map[string]Form{
 		"Conv": Integer, "Add": Integer, "Mul": Integer, "Concat": Integer, "LeakyRelu": Integer, "Sigmoid": Integer,
