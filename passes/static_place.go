@@ -13,8 +13,9 @@ type placement struct {
 	target     *target.Target
 	convs      map[*onnx.Node]bool // computed in integers
 	seenByConv map[*onnx.Value]bool
-	skip       *onnx.Node    // the last skip connection, which stays float; nil without
-	values     []*onnx.Value // that pass a quantizer, in graph order
+	large      map[*onnx.Value]bool // see enlarged
+	skip       *onnx.Node           // the last skip connection, which stays float; nil without
+	values     []*onnx.Value        // that pass a quantizer, in graph order
 	grids      map[*onnx.Value]*grid
 }
 
@@ -31,17 +32,13 @@ func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 	if last != nil && last.Is("Add") {
 		p.skip = last
 	}
-	body := map[*onnx.Node]bool{}
+	var body map[*onnx.Node]bool // of all where there is no skip connection
 	if last != nil {
 		body = ancestors(last)
 	}
-	large := enlarged(g)
+	p.large = enlarged(g)
 	for _, n := range g.Nodes {
-		if !takesFactors(n) || t.Form(n) != target.Integer || l.Exclude != nil && l.Exclude.MatchString(n.Label()) {
-			continue
-		}
-		x, y := n.Inputs[0], n.Outputs[0]
-		if (!isPicture(x) || p.fromPicture(n) && isPixels(x)) && (p.seenByConv[y] && !isPicture(y) || onGrid(y, t)) && !p.endsInSkip(n) && (last == nil || body[n] || !isThin(y) || large[x] && !isPicture(y) || onGrid(y, t) && !isThin(x)) {
+		if takesFactors(n) && t.Form(n) == target.Integer && (l.Exclude == nil || !l.Exclude.MatchString(n.Label())) && p.worthIntegers(n, body != nil && !body[n]) {
 			p.convs[n] = true
 		}
 	}
@@ -59,6 +56,21 @@ func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 	}
 	p.joinGrids()
 	return p
+}
+
+// worthIntegers reports whether a convolution is computed in integers; behind: it stands
+// behind the last skip connection.
+func (p *placement) worthIntegers(n *onnx.Node, behind bool) bool {
+	x, y := n.Inputs[0], n.Outputs[0]
+	switch {
+	case isPicture(x) && !(p.fromPicture(n) && isPixels(x)), p.endsInSkip(n):
+		return false
+	case onGrid(y, p.target):
+		return !behind || !isThin(x) || !isThin(y)
+	case isPicture(y): // what is added to a picture of the size that comes out
+		return behind && isThin(x) && p.large[x]
+	}
+	return p.seenByConv[y] && (!behind || !isThin(y) || p.large[x])
 }
 
 // endsInSkip reports whether a convolution is the last one on a side of the last skip

@@ -63,36 +63,56 @@ func (w *widener) join() {
 		}
 	}
 	for _, n := range w.g.Nodes {
-		switch {
-		case widenable(n):
-			integer := n.Inputs[1].Const == nil
-			if in := w.sets[n.Inputs[0]]; in != nil {
-				in.read = in.read || integer
-			}
-			if out := w.sets[n.Outputs[0]]; out != nil {
-				out.made = out.made || integer
-			}
-		case w.ties(n):
-			for _, v := range n.Inputs {
-				w.union(n.Outputs[0], v)
-			}
-		case isChannelConcat(n) && w.sets[n.Outputs[0]] != nil:
-			w.sets[n.Outputs[0]].wholes = append(w.sets[n.Outputs[0]].wholes, n)
+		switch known := widenable(n) || isChannelConcat(n) || w.ties(n); {
 		case n.Is("Shape"):
 			if s := w.sets[n.Inputs[0]]; s != nil && !w.channelsUnseen(n) {
 				s.fixed = true
 			}
-		default:
+		case !known:
+			w.leave(n)
+		}
+	}
+	for _, n := range slices.Backward(w.g.Nodes) { // nothing comes between a convolution and its codes
+		if s := w.sets[n.Outputs[0]]; s != nil && s.fixed && n.Is("DequantizeLinear", "Clip", "QuantizeLinear") && w.sets[n.Inputs[0]] != nil {
+			w.sets[n.Inputs[0]].fixed = true
+		}
+	}
+	for _, n := range w.g.Nodes {
+		in, out := w.sets[n.Input(0)], w.sets[n.Outputs[0]]
+		switch {
+		case widenable(n):
+			integer := n.Inputs[1].Const == nil
+			if in != nil {
+				in.read = in.read || integer
+			}
+			if out != nil {
+				out.made = out.made || integer
+			}
+		case isChannelConcat(n) && out != nil:
+			out.wholes = append(out.wholes, n)
+		case w.ties(n):
+			values := append([]*onnx.Value{n.Outputs[0]}, n.Inputs...)
+			if slices.ContainsFunc(values, func(v *onnx.Value) bool { return w.sets[v] != nil && w.sets[v].fixed }) {
+				w.leave(n)
+				continue
+			}
 			for _, v := range n.Inputs {
-				if s := w.sets[v]; s != nil {
-					s.foreign = true
-				}
+				w.union(n.Outputs[0], v)
 			}
-			for _, v := range n.Outputs {
-				if s := w.sets[v]; s != nil {
-					s.fixed = true
-				}
-			}
+		}
+	}
+}
+
+// leave keeps a node as it is.
+func (w *widener) leave(n *onnx.Node) {
+	for _, v := range n.Inputs {
+		if s := w.sets[v]; s != nil {
+			s.foreign = true
+		}
+	}
+	for _, v := range n.Outputs {
+		if s := w.sets[v]; s != nil {
+			s.fixed = true
 		}
 	}
 }

@@ -26,6 +26,10 @@ func TestWidenChannels(t *testing.T) {
 { [i1] a = Conv (x, k, b)  y = DepthToSpace <blocksize = 2> (a) }`, []string{"16-16"}, 1},
 		{"output of the graph", `g (float[1,5,h,w] x, float[5,5,1,1] k) => (float[1,5,h,w] y)
 { [i1] y = Conv (x, k) }`, []string{"5-5"}, 0},
+		{"sum that comes out", `g (float[1,5,h,w] x, float[5,5,1,1] k) => (float[1,5,h,w] y) <float s = {0.1}, uint8 z = {128}>
+{ [i1] a = Conv (x, k)  q = QuantizeLinear (a, s, z)  d = DequantizeLinear (q, s, z)  y = Add (d, x) }`, []string{"5-16"}, 1},
+		{"codes that come out", `g (float[1,5,h,w] x, float[5,5,1,1] k) => (float[1,5,h,w] y) <float s = {0.1}, uint8 z = {128}>
+{ [i1] a = Conv (x, k)  q = QuantizeLinear (a, s, z)  y = DequantizeLinear (q, s, z) }`, []string{"5-5"}, 0},
 		{"float convolutions need none", `g (float[1,5,h,w] x, float[6,5,1,1] k, float[5,6,1,1] l) => (float[1,5,h,w] y)
 { [f1] a = Conv (x, k)  [f2] y = Conv (a, l) }`, []string{"5-6", "6-5"}, 0},
 		{"Concat", `g (float[1,5,h,w] x, float[17,5,1,1] k, float[18,5,1,1] l, float[5,35,1,1] m) => (float[1,5,h,w] y)
