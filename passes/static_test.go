@@ -20,10 +20,12 @@ g (float[n,5,h,w] x) => (float[n,5,h,w] y) <float[5,5,1,1] k1 = {1,0,0,0,0, 0,1,
   y = Add (r, c)
 }`
 	m := parseInferred(t, before)
-	to, err := target.Named("onnxruntime")
+	named, err := target.Named("onnxruntime")
 	if err != nil {
 		t.Fatal(err)
 	}
+	to := new(*named)
+	to.Channels = target.Channels{} // see TestWidenChannels
 	plan := &Plan{Format: PlanFormat, Mode: target.Static, Target: to.Name, Rule: Calibrated, Activations: []ActivationPlan{
 		{Tensor: "r", Bits: 8, Scale: 0.5},
 		{Tensor: "r", Bits: 4, Scale: 2, ZeroPoint: 3, Readers: []string{"two"}},
