@@ -157,7 +157,7 @@ func isSkip(n *onnx.Node) bool {
 	if !n.Is("Add", "Concat", "Sum") {
 		return false
 	}
-	if s := n.Outputs[0].Type.Shape; s != nil && (len(s) != 4 || s[1].IsKnown() && s[1].Value <= pictureChannels) {
+	if s := n.Outputs[0].Type.Shape; s != nil && (len(s) != 4 || s[1].IsKnown() && s[1].Value <= pictureChannels) || isPoint(n.Outputs[0]) {
 		return false
 	}
 	computed := map[*onnx.Value]bool{}

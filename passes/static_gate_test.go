@@ -79,6 +79,7 @@ func TestGatesInIntegers(t *testing.T) {
 		{"product read in float", `b = Conv (a, k)  s = Sigmoid (b)  p = Mul (a, s)  y = Tanh (p)`, []string{"a", "b"}},
 		{"float in front", `t = Tanh (a)  r = LeakyRelu (t)  y = Conv (r, k)`, []string{"a", "r", "y"}},
 		{"float behind", `b = Conv (a, k)  r = LeakyRelu (b)  y = Tanh (r)`, []string{"a", "b"}},
+		{"numbers of channels", `q = GlobalAveragePool (a)  r = ReduceMax <axes = [2, 3]> (a)  m = Add (q, r)  b = Conv (m, k)  s = Sigmoid (b)  p = Mul (a, s)  y = Conv (p, k)`, []string{"a", "s", "p", "y"}},
 		{"gate of a float", `t = Tanh (a)  s = Sigmoid (t)  p = Mul (a, s)  y = Conv (p, k)`, []string{"a", "s", "p", "y"}},
 	} {
 		m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 13]>

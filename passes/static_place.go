@@ -21,7 +21,7 @@ type placement struct {
 
 // place finds the values to quantize: what an integer operator of the target reads
 // or gives. Types must be inferred. Convolutions that read a picture other than the
-// pixels that come in, which has few channels and no error to spare, and those that l
+// pixels that come in, which has few channels and no error to spare, or numbers (isPoint), and those that l
 // excludes stay float; so do the last skip connection and the convolution in front of it, whose
 // errors no later layer makes smaller (on EDSR_x2 they cost as much as all others
 // together), the one before that where it reads a Concat of many features, thin
@@ -63,7 +63,7 @@ func place(g *onnx.Graph, t *target.Target, l Layers) *placement {
 func (p *placement) worthIntegers(n *onnx.Node, behind bool) bool {
 	x, y := n.Inputs[0], n.Outputs[0]
 	switch {
-	case isPicture(x) && !(p.fromPicture(n) && isPixels(x)), p.endsInSkip(n):
+	case isPoint(x), isPicture(x) && !(p.fromPicture(n) && isPixels(x)), p.endsInSkip(n):
 		return false
 	case onGrid(y, p.target):
 		return !behind || !isThin(x) || !isThin(y)
@@ -129,6 +129,13 @@ func enlarged(g *onnx.Graph) map[*onnx.Value]bool {
 func isPicture(v *onnx.Value) bool {
 	c := channelsOf(v)
 	return c >= 0 && c <= pictureChannels
+}
+
+// isPoint reports whether a value is one number for each channel: statistics of a picture, each of
+// which counts, in convolutions that cost nothing.
+func isPoint(v *onnx.Value) bool {
+	s := v.Type.Shape
+	return len(s) == 4 && s[2] == onnx.Known(1) && s[3] == onnx.Known(1)
 }
 
 // quantizes reports whether a value passes a quantizer.
@@ -208,7 +215,7 @@ func (p *placement) integer(n *onnx.Node) bool {
 	}
 	// Every operand must be a feature map; pictures have no error to spare.
 	for _, v := range n.Outputs {
-		if v == nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 || isPicture(v) || !p.seenByConv[v] {
+		if v == nil || v.Type.Elem != onnx.Float || channelsOf(v) < 0 || isPicture(v) || isPoint(v) || !p.seenByConv[v] {
 			return false
 		}
 	}
