@@ -51,6 +51,9 @@ func QuantizeStatic(m *onnx.Model, p *Plan, rounding Rounding, t *target.Target,
 	if err := e.g.Sort(); err != nil {
 		return nil, err
 	}
+	if t.Weights.RoundsFloat {
+		keepFloat(e.g)
+	}
 	widenChannels(e.g, t)
 	e.g.DropUnused()
 	return &e.done, nil

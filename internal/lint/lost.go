@@ -47,10 +47,15 @@ var lostRules = []Rule{
 	{
 		ID: "float-weights", Level: Warning, Targets: ort, Since: "1.21", Basis: measured,
 		Title:  "float weights between quantized activations are rounded to 8 bits by the runtime itself",
-		Remedy: "quantize the weights in the file (int8, one scale for each output channel), or leave the activations float",
+		Remedy: "quantize the weights in the file (int8, one scale for each output channel), or to keep them float store the bias as int32 with a DequantizeLinear",
 		check: func(v *view, report reporter) {
 			for _, n := range v.nodes {
-				if f, _, _ := v.fate(n); f == integer && n.Is("Conv") && constant(n.Input(1)) != nil {
+				if !n.Is("Conv", "ConvTranspose") || constant(n.Input(1)) == nil || n.Input(2) != nil && constant(n.Input(2)) == nil {
+					continue
+				}
+				in := v.in(n.Input(0))
+				out, stop := v.out(n.Outputs[0])
+				if in != nil && !in.linear().perAxis() && (out != nil || stop != nil && stop.Is("Relu", "Clip")) {
 					report(n, n.Input(1).Name, "its weights %q are float", n.Input(1).Name)
 				}
 			}

@@ -67,6 +67,10 @@ type Weights struct {
 	// tap: the product with unsigned activations is added in pairs in 16 bits on
 	// x86 without VNNI, and saturates there. 0: no bound.
 	PairSum int
+
+	// RoundsFloat: float weights between codes are rounded by the runtime, with one scale for
+	// all, unless the bias is dequantized.
+	RoundsFloat bool
 }
 
 // TypeOf returns the smallest type that weights of so many bits are stored in.

@@ -20,7 +20,7 @@ var onnxruntime = &Target{
 	Name: "onnxruntime", For: "ONNX Runtime on CPUs",
 	Modes:       []Mode{Static},
 	Activations: Activations{Type: onnx.Uint8, IntegerClip: true},
-	Weights:     Weights{Type: onnx.Int8, Symmetric: true, PerAxis: true, PairSum: 128},
+	Weights:     Weights{Type: onnx.Int8, Symmetric: true, PerAxis: true, PairSum: 128, RoundsFloat: true},
 	Channels:    Channels{Multiple: 4, Outputs: 16},
 	MinOpset:    13, MaxOpset: 26,
 	Operators: map[string]Form{
@@ -38,7 +38,7 @@ var web = &Target{
 	Name: "web", For: "ONNX Runtime Web (WebAssembly)",
 	Modes:       onnxruntime.Modes,
 	Activations: onnxruntime.Activations,
-	Weights:     Weights{Type: onnx.Int8, Symmetric: true, PerAxis: true, PairSum: 128},
+	Weights:     Weights{Type: onnx.Int8, Symmetric: true, PerAxis: true, PairSum: 128, RoundsFloat: true},
 	MinOpset:    13, MaxOpset: 23,
 	Operators: onnxruntime.Operators,
 }
