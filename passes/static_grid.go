@@ -62,6 +62,30 @@ func (p *placement) onlyConcatenated(v *onnx.Value) bool {
 		!slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return !p.concatenates(u.Node) })
 }
 
+// followers gives what an absorbed Relu makes for a Concat alone the scale of that: its
+// codes are then moved up by the zero point, and not rounded again.
+func (m *staticPlanner) followers(plan *Plan) {
+	whole := map[string]*ActivationPlan{}
+	for i := range plan.Activations {
+		if a := &plan.Activations[i]; len(a.Readers) == 0 {
+			whole[a.Tensor] = a
+		}
+	}
+	for _, v := range m.place.values {
+		a := whole[v.Name]
+		if least, _ := a.codes(); a.ZeroPoint != least || v.IsOutput() || v.Producer == nil || m.target.Form(v.Producer) != target.Absorbed {
+			continue
+		}
+		of := whole[v.Uses()[0].Node.Outputs[0].Name]
+		if !slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool {
+			w := whole[u.Node.Outputs[0].Name]
+			return !m.place.concatenates(u.Node) || w.Bits != a.Bits || w.Scale != of.Scale
+		}) {
+			a.Scale = of.Scale
+		}
+	}
+}
+
 // moves and concatenates report whether a node does so on codes.
 func (p *placement) moves(n *onnx.Node) bool {
 	return n != nil && p.target.Form(n) == target.Moves && p.integer(n)

@@ -52,6 +52,21 @@ g (float[n,3,h,w] x, float[8,3,3,3] head, float[8,8,3,3] k, float[8,16,3,3] k2, 
 			t.Errorf("channel %d is rounded as part of %s, want %s", c, part.Name, want)
 		}
 	}
+	plan := &Plan{}
+	for i, v := range p.values {
+		plan.Activations = append(plan.Activations, ActivationPlan{Tensor: v.Name, Bits: 8, Scale: float32(i + 1), ZeroPoint: 100})
+	}
+	scale := func(name string) *ActivationPlan {
+		return &plan.Activations[slices.IndexFunc(plan.Activations, func(a ActivationPlan) bool { return a.Tensor == name })]
+	}
+	planner := &staticPlanner{target: to, place: p}
+	if planner.followers(plan); scale("d").Scale == scale("abd").Scale {
+		t.Error("codes of d do not begin at zero: they are not those of abd moved")
+	}
+	scale("d").ZeroPoint = 0
+	if planner.followers(plan); scale("d").Scale != scale("abd").Scale || scale("a").Scale == scale("ab").Scale {
+		t.Errorf("scales are %+v: want that of abd for d, and a's own", plan.Activations)
+	}
 }
 
 func names(values []*onnx.Value) string {

@@ -75,6 +75,8 @@ func (p *placement) worthIntegers(n *onnx.Node, behind bool) bool {
 
 // endsInSkip reports whether a convolution is the last one on a side of the last skip
 // connection or, where it reads a Concat, whose channels would all get one scale, the last but one.
+// Not so where the other side is a sum too: then this is the last of many residuals, each
+// of which was rounded, and the skip adds to what was rounded after each.
 func (p *placement) endsInSkip(n *onnx.Node) bool {
 	convs := 1
 	if x := n.Inputs[0]; x.Producer != nil && x.Producer.Is("Concat") {
@@ -84,7 +86,9 @@ func (p *placement) endsInSkip(n *onnx.Node) bool {
 		next := v.Uses()[0].Node
 		switch {
 		case next == p.skip:
-			return true
+			return !slices.ContainsFunc(next.Inputs, func(other *onnx.Value) bool {
+				return other != v && other.Producer != nil && other.Producer.Is("Add")
+			})
 		case takesFactors(next) && convs > 1:
 			convs--
 		case !next.Is("Relu", "LeakyRelu", "PRelu"):
@@ -207,7 +211,7 @@ func (p *placement) integer(n *onnx.Node) bool {
 	case form != target.Integer && form != target.Moves:
 		return false
 	}
-	if n.Is("Add") && !p.target.SumsIntoConv && isConcatenated(n.Outputs[0]) {
+	if p.sumsForConcat(n) {
 		return false // rounded to what suits the other parts of the Concat, errors would add up from sum to sum
 	}
 	if !p.worthCodes(n) {
@@ -252,6 +256,11 @@ func (p *placement) worthCodes(n *onnx.Node) bool {
 
 // activates reports whether a node is an activation function that runtimes have on codes.
 func activates(n *onnx.Node) bool { return n.Is("LeakyRelu", "Sigmoid") }
+
+// sumsForConcat reports whether a node makes a sum that is concatenated, which stays float.
+func (p *placement) sumsForConcat(n *onnx.Node) bool {
+	return n.Is("Add") && !p.target.SumsIntoConv && isConcatenated(n.Outputs[0])
+}
 
 func isConcatenated(v *onnx.Value) bool {
 	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return u.Node.Is("Concat") })

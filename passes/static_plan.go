@@ -73,7 +73,7 @@ type staticPlanner struct {
 }
 
 func (m *staticPlanner) bits(conv *onnx.Node) (activations, weights int) {
-	if m.body[conv] {
+	if m.body[conv] && !isSide(conv) {
 		return m.settings.ActivationBits, m.settings.WeightBits
 	}
 	return edgeBits, edgeBits
@@ -127,6 +127,7 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 	m.folds(plan)
 	m.activations(plan)
 	m.apart(g, plan)
+	m.followers(plan)
 	for _, n := range g.Nodes {
 		if m.place.convs[n] {
 			activations, bits := m.bits(n)

@@ -1,0 +1,108 @@
+package passes
+
+import (
+	"slices"
+
+	"github.com/daq-sr/daq/internal/target"
+	"github.com/daq-sr/daq/onnx"
+)
+
+// splitSides gives what convolutions make for float sums a quantizer for each side of zero: 256
+// codes for what is above and 256 for what is below, each with a range of its own. That is at
+// most a quarter of the noise of one quantizer for both, and two convolutions in integers take
+// less time than one in float. It is done to the convolution in front of the last skip
+// connection and to those whose sums are concatenated, whose errors all that follows reads. Values stay what they were. Types must be inferred.
+//
+//	y = Conv (x, W, b)
+//	y = Sub (Relu (Conv (x, W, b)), Relu (Conv (x, -W, -b)))
+func splitSides(g *onnx.Graph, t *target.Target, l Layers) {
+	if t.Activations.Symmetric || t.Operators["Relu"] != target.Absorbed {
+		return // codes for one side alone are what it has not
+	}
+	p := place(g, t, l)
+	for _, n := range slices.Clone(g.Nodes) {
+		if p.wantsSides(n) && !(l.Exclude != nil && l.Exclude.MatchString(n.Label())) {
+			splitConv(n)
+		}
+	}
+}
+
+// sideInputs are as many products as an output has at least where two convolutions in
+// integers are faster than one in float.
+const sideInputs = 256
+
+// wantsSides reports whether a float sum reads what a convolution gives, and has no error to spare.
+func (p *placement) wantsSides(n *onnx.Node) bool {
+	if !n.Is("Conv") || !takesFactors(n) || p.target.Form(n) != target.Integer || isPicture(n.Inputs[0]) || isThin(n.Outputs[0]) {
+		return false
+	}
+	if !p.quantizes(n.Inputs[0]) {
+		return false // rounding what it reads would cost more than it saves
+	}
+	if s := n.Inputs[1].Const.Shape; s[1]*s[2]*s[3] < sideInputs {
+		return false
+	}
+	if sum := soleReader(n.Outputs[0]); sum != nil && sum == p.skip {
+		return p.endsInSkip(n)
+	}
+	return p.convs[n] && slices.ContainsFunc(n.Outputs[0].Uses(), func(u onnx.Use) bool { return p.sumsForConcat(u.Node) })
+}
+
+// soleReader is onlyReader for whichever input.
+func soleReader(v *onnx.Value) *onnx.Node {
+	uses := v.Uses()
+	if len(uses) != 1 || v.IsOutput() || uses[0].Node.Graph() != v.Graph() {
+		return nil
+	}
+	return uses[0].Node
+}
+
+func splitConv(n *onnx.Node) {
+	g, y := n.Graph(), n.Outputs[0]
+	readers := y.Uses()
+	inputs := []*onnx.Value{n.Inputs[0]}
+	for _, v := range n.Inputs[1:] {
+		if v != nil {
+			v = g.AddInitializer(v.Name+"_below", negated(v.Const))
+		}
+		inputs = append(inputs, v)
+	}
+	at := slices.Index(g.Nodes, n) + 1
+	add := func(op, name string, inputs []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
+		node := g.NewNode(op, inputs, []string{name}, attrs...)
+		node.Name, node.Outputs[0].Type = node.Outputs[0].Name, y.Type
+		g.Nodes = slices.Insert(g.Nodes, at, node)
+		at++
+		return node.Outputs[0]
+	}
+	name := n.Label()
+	above := add("Relu", name+"_above", []*onnx.Value{y})
+	below := add("Conv", name+"_negative", inputs, slices.Clone(n.Attrs)...)
+	below = add("Relu", name+"_below", []*onnx.Value{below})
+	both := add("Sub", name+"_sides", []*onnx.Value{above, below})
+	for _, u := range readers {
+		u.Node.SetInput(u.Index, both)
+	}
+}
+
+func negated(t *onnx.Tensor) *onnx.Tensor {
+	old, _ := t.Float32s()
+	data := make([]float32, len(old))
+	for i, x := range old {
+		data[i] = -x
+	}
+	return onnx.NewTensor(onnx.Float, t.Shape, data)
+}
+
+// isSide reports whether a convolution makes one side of zero of a value (splitSides).
+func isSide(n *onnx.Node) bool {
+	relu := soleReader(n.Outputs[0])
+	if relu == nil || !relu.Is("Relu") {
+		return false
+	}
+	sub := soleReader(relu.Outputs[0])
+	if sub == nil || !sub.Is("Sub") {
+		return false
+	}
+	return !slices.ContainsFunc(sub.Inputs, func(v *onnx.Value) bool { return v.Producer == nil || !v.Producer.Is("Relu") })
+}
