@@ -38,13 +38,14 @@ type widener struct {
 
 // channelSet are values whose channels element-wise nodes tie to each other.
 type channelSet struct {
-	values     []*onnx.Value
-	count      int          // of channels
-	fixed      bool         // nothing can be added
-	read, made bool         // by integer convolutions
-	foreign    bool         // what reads it can take a Slice only
-	wholes     []*onnx.Node // the Concats that make one of its values
-	layout     []int        // of each channel the one it was, -1 for zeros; nil: not known yet
+	values      []*onnx.Value
+	count       int          // of channels
+	fixed       bool         // nothing can be added
+	read, made  bool         // by integer convolutions
+	joined, odd bool         // a Concat has it as a part, which begins with an odd channel
+	foreign     bool         // what reads it can take a Slice only
+	wholes      []*onnx.Node // the Concats that make one of its values
+	layout      []int        // of each channel the one it was, -1 for zeros; nil: not known yet
 }
 
 // join finds the sets.
@@ -90,6 +91,7 @@ func (w *widener) join() {
 			}
 		case isChannelConcat(n) && out != nil:
 			out.wholes = append(out.wholes, n)
+			w.keepPairs(n)
 		case w.ties(n):
 			values := append([]*onnx.Value{n.Outputs[0]}, n.Inputs...)
 			if slices.ContainsFunc(values, func(v *onnx.Value) bool { return w.sets[v] != nil && w.sets[v].fixed }) {
@@ -100,6 +102,23 @@ func (w *widener) join() {
 				w.union(n.Outputs[0], v)
 			}
 		}
+	}
+}
+
+// keepPairs lets parts of a Concat that begin with an odd channel begin with a zero: weights of
+// channels 2i and 2i+1 are bounded together (target.Weights.PairSum), and others must not meet.
+func (w *widener) keepPairs(n *onnx.Node) {
+	odd := false
+	for _, v := range n.Inputs {
+		s := w.sets[v]
+		if s == nil {
+			return
+		}
+		if s.joined && s.odd != odd {
+			s.fixed = true
+		}
+		s.odd, s.joined = odd, true
+		odd = odd != (s.count%2 == 1)
 	}
 }
 
@@ -124,6 +143,10 @@ func (w *widener) union(a, b *onnx.Value) {
 	}
 	to.values = append(to.values, from.values...)
 	to.wholes = append(to.wholes, from.wholes...)
+	if from.joined {
+		to.fixed = to.fixed || to.joined && to.odd != from.odd
+		to.joined, to.odd = true, from.odd
+	}
 	to.fixed, to.foreign = to.fixed || from.fixed, to.foreign || from.foreign
 	to.read, to.made = to.read || from.read, to.made || from.made
 	for _, v := range from.values {
@@ -233,7 +256,7 @@ func (w *widener) layout(s *channelSet) []int {
 		var layout []int
 		for i, n := range s.wholes {
 			of := w.concatenated(n)
-			if of == nil || i > 0 && !slices.Equal(layout, of) {
+			if of == nil || !keepsPairs(of) || i > 0 && !slices.Equal(layout, of) {
 				return s.layout
 			}
 			layout = of
@@ -244,13 +267,20 @@ func (w *widener) layout(s *channelSet) []int {
 		return s.layout
 	}
 	count := s.count
+	if s.odd {
+		if s.read || s.foreign {
+			return s.layout
+		}
+		s.layout = slices.Insert(s.layout, 0, -1)
+		count++
+	}
 	if s.made {
 		count = max(count, w.channels.Outputs)
 	}
 	if s.made || s.read {
 		count = (count + w.channels.Multiple - 1) / w.channels.Multiple * w.channels.Multiple
 	}
-	for range count - s.count {
+	for len(s.layout) < count {
 		s.layout = append(s.layout, -1)
 	}
 	return s.layout
@@ -273,6 +303,16 @@ func (w *widener) concatenated(n *onnx.Node) (layout []int) {
 		at += s.count
 	}
 	return layout
+}
+
+// keepsPairs reports whether channels that stand together at 2i and 2i+1 did so before.
+func keepsPairs(layout []int) bool {
+	for i := 0; i+1 < len(layout); i += 2 {
+		if a, b := layout[i], layout[i+1]; a >= 0 && b >= 0 && (a%2 != 0 || b != a+1) {
+			return false
+		}
+	}
+	return true
 }
 
 // isPlain reports whether a layout is that of the channels there were.
@@ -329,6 +369,7 @@ func (w *widener) without(n *onnx.Node, v *onnx.Value) *onnx.Value {
 	if y := w.sliced[v]; y != nil {
 		return y
 	}
+	from := int64(slices.Index(w.layoutOf(v), 0))
 	bound := func(name string, x int64) *onnx.Value {
 		name = fmt.Sprintf("daq_%s_%d", name, x)
 		if c := w.g.Value(name); c != nil {
@@ -336,7 +377,7 @@ func (w *widener) without(n *onnx.Node, v *onnx.Value) *onnx.Value {
 		}
 		return w.g.AddInitializer(name, onnx.Int64s(x))
 	}
-	slice := w.g.NewNode("Slice", []*onnx.Value{v, bound("channel", 0), bound("channel", channelsOf(v)), bound("axis", 1)}, []string{w.g.UniqueName(v.Name + "_channels")})
+	slice := w.g.NewNode("Slice", []*onnx.Value{v, bound("channel", from), bound("channel", from+channelsOf(v)), bound("axis", 1)}, []string{w.g.UniqueName(v.Name + "_channels")})
 	slice.Name, slice.Outputs[0].Type = slice.Outputs[0].Name, v.Type
 	w.g.InsertBefore(n, slice)
 	w.sliced[v] = slice.Outputs[0]

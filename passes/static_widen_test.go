@@ -35,6 +35,9 @@ func TestWidenChannels(t *testing.T) {
 		{"Concat", `g (float[1,5,h,w] x, float[17,5,1,1] k, float[18,5,1,1] l, float[5,35,1,1] m) => (float[1,5,h,w] y)
 { [i1] a = Conv (x, k)  [i2] b = Conv (x, l)  c = Concat <axis = 1> (a, b)  [i3] y = Conv (c, m) }`,
 			[]string{"5-20", "5-20", "40-5"}, 0},
+		{"Concat of odd parts that convolutions read", `g (float[1,5,h,w] x, float[17,5,1,1] k, float[18,5,1,1] l, float[5,35,1,1] m, float[18,18,1,1] o) => (float[1,5,h,w] y)
+{ [i1] a = Conv (x, k)  [i2] b = Conv (x, l)  [i3] d = Conv (b, o)  c = Concat <axis = 1> (a, b)  [i4] e = Conv (c, m)  f = ReduceMean <axes = [1]> (d)  y = Add (e, f) }`,
+			[]string{"5-20", "5-18", "18-20", "35-16"}, 3},
 		{"Concat that others read", `g (float[1,5,h,w] x, float[17,5,1,1] k, float[18,5,1,1] l, float[5,35,1,1] m) => (float[1,5,h,w] y)
 { [i1] a = Conv (x, k)  [i2] b = Conv (x, l)  c = Concat <axis = 1> (a, b)  e = Tanh (c)  [i3] y = Conv (e, m) }`,
 			[]string{"5-20", "5-20", "35-5"}, 2},
@@ -81,6 +84,12 @@ func TestWidenChannels(t *testing.T) {
 			if !slices.Equal(got, tc.want) || slice != tc.sliced {
 				t.Errorf("convolutions are %v, want %v; %d Slices, want %d", got, tc.want, slice, tc.sliced)
 			}
+			pairs := pairsOf(before.Graph)
+			for pair := range pairsOf(m.Graph) {
+				if !pairs[pair] {
+					t.Errorf("weights %v meet", pair)
+				}
+			}
 			channels := int(m.Graph.Inputs[0].Type.Shape[1].Value)
 			data := make([]float32, channels*9*8)
 			for i := range data {
@@ -90,6 +99,29 @@ func TestWidenChannels(t *testing.T) {
 			sameValues(t, run(t, m, x), run(t, before, x))
 		})
 	}
+}
+
+// pairsOf returns the codes of weights that are not zero of channels 2i and 2i+1 at the same tap.
+func pairsOf(g *onnx.Graph) map[[2]int8]bool {
+	pairs := map[[2]int8]bool{}
+	for _, n := range g.Nodes {
+		if !n.Is("Conv") || n.Inputs[1].Const != nil {
+			continue
+		}
+		t := n.Inputs[1].Producer.Inputs[0].Const
+		codes, taps := onnx.ViewOf[int8](t.Data), int(t.Shape[2]*t.Shape[3])
+		for o := range int(t.Shape[0]) {
+			row := codes[o*int(t.Shape[1])*taps:][:int(t.Shape[1])*taps]
+			for i := 0; i+2*taps <= len(row); i += 2 * taps {
+				for tap := range taps {
+					if a, b := row[i+tap], row[i+taps+tap]; a != 0 && b != 0 {
+						pairs[[2]int8{a, b}] = true
+					}
+				}
+			}
+		}
+	}
+	return pairs
 }
 
 // dequantizeConstant makes input i of a convolution codes with a scale for each output channel.
