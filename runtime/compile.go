@@ -162,6 +162,7 @@ func (c *compiler) graph(g *onnx.Graph, outer *builder) (*plan, error) {
 	if err := b.expand(); err != nil {
 		return nil, err
 	}
+	b.narrow()
 	needed := b.needed()
 	var nodes []*onnx.Node // that are executed in a run
 	for _, n := range g.Nodes {
