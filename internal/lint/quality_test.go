@@ -16,6 +16,7 @@ import (
 var (
 	large        = text{input: "float[1,4,64,64] x"}
 	noisyProduct = large.add("g = Sigmoid (x)\n p = Mul (x, g)", "").window("p", "b", 0.02, 128).conv("b", "r", "int8").window("r", "y", 0.005, 128)
+	noisyConcat  = large.add("n = Mul (x, f)\n c = Concat <axis = 1> (x, n)", "float f = {0.73}").window("c", "d", 0.1, 128).add(weightText("w", "int8", 4, 8, 3)).add("r = Conv <pads = [1,1,1,1]> (d, w)", "").window("r", "y", 0.02, 128)
 	noisyLast    = large.window("x", "a", 0.05, 128).conv("a", "r", "int8").window("r", "y", 0.013, 128)
 	noisyTwice   = large.conv("x", "r", "int8").window("r", "b", 0.02, 128).add("[l] l = LeakyRelu <alpha = 0.2> (b)", "").window("l", "y", 0.013, 100)
 )
@@ -30,6 +31,7 @@ func TestInteropNoise(t *testing.T) {
 		times      func(v *view, q *linear) float64 // noise that the pair adds, in units of that of the rest
 	}{
 		{"product-step", "b", noisyProduct, func(v *view, q *linear) float64 { _, times := v.noiseInto(q); return times }},
+		{"concat-step", "d", noisyConcat, func(v *view, q *linear) float64 { _, times := v.noiseInto(q); return times }},
 		{"last-step", "a", noisyLast, func(v *view, q *linear) float64 {
 			gains, step := v.toOutput(q.node.Outputs[0])
 			return q.scale[0] * q.scale[0] * (gains[0] + gains[1] + gains[2] + gains[3]) / (step * step)

@@ -5,9 +5,11 @@ package lint
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/daq-sr/daq/internal/peer"
 	"github.com/daq-sr/daq/onnx"
@@ -153,8 +155,10 @@ var cases = []struct {
 	{"int8-shared", "r", text{}.q("x", "a", "int8").conv("a", "r", "int8").q("r", "b", "int8").add("s = Add (a, b)", "").q("s", "y", "int8"), float("Conv", "FusedConv"),
 		text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "b", "uint8").add("s = Add (a, b)", "").q("s", "y", "uint8")},
 	{"product-step", "Q_b", noisyProduct, nil, text{}.q("x", "a", "uint8").add("g = Sigmoid (a)\n p = Mul (a, g)", "").conv("p", "r", "int8").q("r", "y", "uint8")},
+	{"concat-step", "Q_d", noisyConcat, nil, text{}.q("x", "a", "uint8").add("c = Concat <axis = 1> (a, a)", "").add("y = Neg (c)", "")},
 	{"last-step", "Q_a", noisyLast, nil, text{}.window("x", "a", 0.008, 128).conv("a", "r", "int8").window("r", "y", 0.1, 128)},
 	{"rounded-twice", "l", noisyTwice, nil, text{}.window("x", "a", 0.01, 128).conv("a", "r", "int8").add("[l] l = LeakyRelu (r)", "").window("l", "y", 0.02, 128)},
+	{"slow-channels", "r", slowConv(8, 12), nil, slowConv(8, 16)},
 	{"unused-pair", "DQ_a", text{}.q("x", "a", "uint8").add("y = Relu (x)", ""), nil, text{}.q("x", "y", "uint8")},
 	{"clip-window", "r", text{}.add("[r] r = Clip (x, lo, hi)", "float lo = {-2}, float hi = {2}").window("r", "y", 0.01, 128), nil,
 		text{}.add("[r] r = Clip (x, lo, hi)", "float lo = {-1}, float hi = {1}").window("r", "y", 0.01, 128)},
@@ -178,6 +182,47 @@ var cases = []struct {
 func floatWeights(op, bias string) text {
 	return text{}.q("x", "a", "uint8").add(fmt.Sprintf("d = DequantizeLinear <axis = 0> (k, t)\n [r] r = %s (a, w, %s)\n c = Relu (r)", op, bias),
 		"float[4,4,1,1] w = {0.002,0.7,0.5,0.3, 0.003,0.2,-0.6,0.4, -0.001,0.7,0.5,0.3, 0.002,0.2,-0.6,0.4}, float[4] b = {0.01,0,0,0}, int32[4] k = {10000,0,0,0}, float t = {0.000001}").window("c", "y", 0.0002, 64)
+}
+
+// slowConv is an integer convolution of so many channels to others.
+func slowConv(in, out int) text {
+	return text{input: fmt.Sprintf("float[1,%d,96,96] x", in)}.q("x", "a", "uint8").add(weightText("w", "int8", out, in, 3)).add("[r] r = Conv <pads = [1,1,1,1]> (a, w)", "").q("r", "y", "uint8")
+}
+
+// TestInteropSlowChannels: ONNX Runtime takes longer for fewer channels.
+func TestInteropSlowChannels(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("kernels of x86")
+	}
+	p := startPeer(t, ortRuntimes(t)[0])
+	for _, c := range [][2][2]int{{{64, 12}, {64, 16}}, {{50, 50}, {52, 52}}} {
+		var sessions [2]*peer.Session
+		for i, channels := range c {
+			path := saveAll(t, []string{slowConv(channels[0], channels[1]).String()})[0]
+			s, err := p.Open(path, randomInput(t, path), peer.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sessions[i] = s
+		}
+		fastest := [2]time.Duration{time.Hour, time.Hour}
+		for range 15 {
+			for i, s := range sessions {
+				_, cpu, err := s.Run()
+				if err != nil {
+					t.Fatal(err)
+				}
+				fastest[i] = min(fastest[i], cpu)
+			}
+		}
+		t.Logf("%d to %d channels %v, %d to %d %v", c[0][0], c[0][1], fastest[0], c[1][0], c[1][1], fastest[1])
+		if fastest[0] < fastest[1] {
+			t.Errorf("%d to %d channels take no longer than %d to %d", c[0][0], c[0][1], c[1][0], c[1][1])
+		}
+		for _, s := range sessions {
+			closeSession(t, s)
+		}
+	}
 }
 
 // biased is an integer convolution with an int32 bias of a scale; that of input times
