@@ -3,6 +3,8 @@ package converter
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -23,97 +25,138 @@ const (
 	coloursRidge = 0.01
 )
 
-// colourMeans are the means of every channel in a piece of a picture: of what is read
-// and of what both networks make of it.
-type colourMeans struct{ in, float, quantized []float64 }
+// colourMeans are the means of every channel in a piece of a picture: of what is read,
+// of what both networks make of it, and of what the last convolutions of the quantized one read.
+type colourMeans struct {
+	picture              string
+	in, float, quantized []float64
+	inputs               [][]float64
+}
 
-// holdColours makes the network correct the means of colours that quantization moves,
-// if they can be told from the means of the picture that is read and of the one that is made.
+// holdColours makes the network correct the means of colours that quantization moves: by
+// what the last weights lost, if that is most of it, and by what can be told from the
+// means of the picture that is read and of the one that is made.
 func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) error {
 	if _, y := passes.ColoursOf(quantized.Graph); y == nil || images == nil || q.Plan.Rule != passes.Calibrated {
 		return nil
 	}
-	pictures, err := q.colourMeans(ctx, quantized, images.Sample(coloursPixels), o)
-	if err != nil || len(pictures) < 2 {
+	sample := images.Sample(coloursPixels)
+	if names := sample.Names(); names[0] == names[len(names)-1] {
+		return nil // nothing to try it on
+	}
+	pieces := make([]colourMeans, len(sample.Names()))
+	if err := q.colourMeans(ctx, q.Model, nil, sample, o, func(i int, m colourMeans) {
+		pieces[i] = colourMeans{picture: m.picture, in: m.in, float: m.quantized}
+	}); err != nil {
+		return fmt.Errorf("float network: %w", err)
+	}
+	sums, err := passes.LostTapSums(ctx, q.Model, quantized)
+	if err != nil {
 		return err
 	}
-	before, left, count := 0.0, 0.0, 0
-	for i, pieces := range pictures {
-		var others []colourMeans
-		for j, more := range pictures {
-			if j != i {
-				others = append(others, more...)
-			}
-		}
-		c := fitColours(others)
-		for _, m := range pieces {
-			for k := range m.in {
-				shift := m.quantized[k] - m.float[k]
-				corrected := shift + c.At(m.quantized, m.in, k)
-				before, left, count = before+shift*shift, left+corrected*corrected, count+1
-			}
-		}
+	if err := q.colourMeans(ctx, quantized, sums, sample, o, func(i int, m colourMeans) {
+		pieces[i].quantized, pieces[i].inputs = m.quantized, m.inputs
+	}); err != nil {
+		return fmt.Errorf("quantized network: %w", err)
 	}
-	least := leastShift * float64(q.Network.Range)
-	if before < least*least*float64(count) || left > mostLeft*mostLeft*before {
+	moved, least := shiftOf(pieces, nil), leastShift*float64(q.Network.Range)
+	if moved < least {
 		return nil
 	}
-	var all []colourMeans
-	for _, pieces := range pictures {
-		all = append(all, pieces...)
+	if len(sums) > 0 {
+		held, kept, means := quantized.Clone(), slices.Clone(pieces), inputMeans(pieces)
+		if err := passes.HoldTapSums(held.Graph, sums, means); err != nil {
+			return err
+		}
+		if err := q.colourMeans(ctx, held, nil, sample, o, func(i int, m colourMeans) { kept[i].quantized = m.quantized }); err != nil {
+			return fmt.Errorf("quantized network: %w", err)
+		}
+		if left := shiftOf(kept, nil); left <= mostLeft*moved {
+			if err := passes.HoldTapSums(quantized.Graph, sums, means); err != nil {
+				return err
+			}
+			pieces, moved = kept, left
+		}
 	}
-	return passes.HoldColours(quantized.Graph, fitColours(all))
+	// Each picture is corrected by what the others tell.
+	left := shiftOf(pieces, func(picture string) passes.Colours {
+		return fitColours(slices.DeleteFunc(slices.Clone(pieces), func(m colourMeans) bool { return m.picture == picture }))
+	})
+	if moved < least || left > mostLeft*moved {
+		return nil
+	}
+	return passes.HoldColours(quantized.Graph, fitColours(pieces))
 }
 
-// colourMeans runs both networks over a sample; what it returns is grouped by picture.
-func (q *Quantized) colourMeans(ctx context.Context, quantized *onnx.Model, sample *calib.Dataset, o QuantizeOptions) ([][]colourMeans, error) {
-	float, err := outputMeans(ctx, q.Model, o.Threads)
-	if err != nil {
-		return nil, err
+// shiftOf returns how far means of colours move, root mean square, with the correction of
+// each picture if there is one.
+func shiftOf(pieces []colourMeans, correction func(picture string) passes.Colours) float64 {
+	sum, count := 0.0, 0
+	var c passes.Colours
+	for i, m := range pieces {
+		if correction != nil && (i == 0 || m.picture != pieces[i-1].picture) {
+			c = correction(m.picture)
+		}
+		for k := range m.in {
+			shift := m.quantized[k] - m.float[k]
+			if correction != nil {
+				shift += c.At(m.quantized, m.in, k)
+			}
+			sum, count = sum+float64(shift*shift), count+1
+		}
 	}
-	coded, err := outputMeans(ctx, quantized, o.Threads)
-	if err != nil {
-		return nil, err
+	return math.Sqrt(sum / float64(count))
+}
+
+// inputMeans returns the means of the inputs over all pieces.
+func inputMeans(pieces []colourMeans) [][]float64 {
+	means := make([][]float64, len(pieces[0].inputs))
+	for i, first := range pieces[0].inputs {
+		means[i] = make([]float64, len(first))
+		for _, m := range pieces {
+			for c, v := range m.inputs[i] {
+				means[i][c] += v / float64(len(pieces))
+			}
+		}
 	}
-	var pictures [][]colourMeans
-	last, done := "", 0
-	err = sample.Each(ctx, func(name string, piece *imaging.Image) error {
+	return means
+}
+
+// colourMeans runs a network over a sample and calls f for every piece: with the means of
+// what it makes, as quantized, and of what the convolutions that sums names read.
+func (q *Quantized) colourMeans(ctx context.Context, m *onnx.Model, sums []passes.TapSums, sample *calib.Dataset, o QuantizeOptions, f func(piece int, m colourMeans)) error {
+	_, y := passes.ColoursOf(m.Graph)
+	observe := []string{y.Name}
+	for _, s := range sums {
+		observe = append(observe, s.Input)
+	}
+	program, err := runtime.Compile(m, runtime.Options{Threads: o.Threads, Observe: observe})
+	if err != nil {
+		return err
+	}
+	done := 0
+	return sample.Each(ctx, func(name string, piece *imaging.Image) error {
 		o.Progress.report("colours", done, len(sample.Names()))
-		done++
 		x, err := q.Network.Tensor(piece)
 		if err != nil {
 			return err
 		}
-		m := colourMeans{in: channelMeans(x)}
-		if m.float, err = float(x); err != nil {
-			return fmt.Errorf("float network: %w", err)
-		}
-		if m.quantized, err = coded(x); err != nil {
-			return fmt.Errorf("quantized network: %w", err)
-		}
-		if name != last {
-			pictures, last = append(pictures, nil), name
-		}
-		pictures[len(pictures)-1] = append(pictures[len(pictures)-1], m)
-		return nil
-	})
-	return pictures, err
-}
-
-// outputMeans returns what gives the means of the output that is to be corrected.
-func outputMeans(ctx context.Context, m *onnx.Model, threads int) (func(x *runtime.Tensor) ([]float64, error), error) {
-	_, y := passes.ColoursOf(m.Graph)
-	program, err := runtime.Compile(m, runtime.Options{Threads: threads, Observe: []string{y.Name}})
-	if err != nil {
-		return nil, err
-	}
-	return func(x *runtime.Tensor) (means []float64, err error) {
-		_, err = program.Run(ctx, map[string]*runtime.Tensor{program.Inputs()[0]: x}, func(_ string, t *runtime.Tensor) error {
-			means = channelMeans(t)
+		means := map[string][]float64{}
+		_, err = program.Run(ctx, map[string]*runtime.Tensor{program.Inputs()[0]: x}, func(name string, t *runtime.Tensor) error {
+			means[name] = channelMeans(t)
 			return nil
 		})
-		return means, err
-	}, nil
+		if err != nil {
+			return err
+		}
+		m := colourMeans{picture: name, in: channelMeans(x), quantized: means[y.Name]}
+		for _, s := range sums {
+			m.inputs = append(m.inputs, means[s.Input])
+		}
+		f(done, m)
+		done++
+		return nil
+	})
 }
 
 // channelMeans returns the mean of every channel of a tensor [1,C,H,W].

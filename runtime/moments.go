@@ -26,7 +26,7 @@ func (b *builder) moments(x *onnx.Value, floor []float32, parts map[partKey]stat
 		return s.mean, s.variance, nil
 	}
 	typ := onnx.Type{Elem: onnx.Float, Shape: onnx.Shape{x.Type.Shape[0], x.Type.Shape[1], onnx.Known(1), onnx.Known(1)}}
-	names := []string{b.graph.UniqueName(x.Name + "_mean"), b.graph.UniqueName(x.Name + "_variance")}
+	names := []string{b.graph.UniqueName(x.Name + "_mean"), b.graph.UniqueName(x.Name + "_variance"), b.graph.UniqueName(x.Name + "_average")}
 	var last []*onnx.Node
 	if channels, ok := b.concatenated(x); ok {
 		var means, variances []*onnx.Value
@@ -41,7 +41,7 @@ func (b *builder) moments(x *onnx.Value, floor []float32, parts map[partKey]stat
 			means, variances, added = append(means, m), append(variances, v), append(added, more...)
 		}
 		axis := onnx.Attr("axis", int64(1))
-		last = []*onnx.Node{b.graph.NewNode("Concat", means, names[:1], axis), b.graph.NewNode("Concat", variances, names[1:], axis)}
+		last = []*onnx.Node{b.graph.NewNode("Concat", means, names[:1], axis), b.graph.NewNode("Concat", variances, names[1:2], axis)}
 		mean, variance = last[0].Outputs[0], last[1].Outputs[0]
 	} else {
 		n := b.graph.NewNode("Moments", []*onnx.Value{x}, names, onnx.Attr("floor", floor))
@@ -51,10 +51,53 @@ func (b *builder) moments(x *onnx.Value, floor []float32, parts map[partKey]stat
 		}
 		last = []*onnx.Node{n}
 		mean, variance = n.Outputs[0], n.Outputs[1]
+		n.Outputs[2].Type = typ
 	}
 	mean.Type, variance.Type = typ, typ
 	parts[key] = statistic{x: x, mean: mean, variance: variance, floor: floor}
 	return mean, variance, append(added, last...)
+}
+
+// averages replaces those of tensors whose Moments are there, or those of all parts of a
+// Concat, and returns the nodes in which these are joined. Nodes that go are put into gone.
+func (b *builder) averages(nodes, made []*onnx.Node, pinned map[*onnx.Value]bool, gone map[*onnx.Node]bool) (added []*onnx.Node) {
+	of := map[*onnx.Value]*onnx.Value{}
+	for _, n := range made {
+		if n.Op == "Moments" && of[n.Inputs[0]] == nil {
+			of[n.Inputs[0]] = n.Outputs[2]
+		}
+	}
+	for _, n := range nodes {
+		if gone[n] || !n.Is("GlobalAveragePool") || n.Graph() != b.graph || pinned[n.Outputs[0]] {
+			continue
+		}
+		if v := b.averageOf(n.Inputs[0], of, &added); v != nil {
+			n.Outputs[0].ReplaceUses(v)
+			gone[n] = true
+		}
+	}
+	return added
+}
+
+// averageOf returns the average of x, nil where it is not known.
+func (b *builder) averageOf(x *onnx.Value, of map[*onnx.Value]*onnx.Value, added *[]*onnx.Node) *onnx.Value {
+	if of[x] != nil {
+		return of[x]
+	}
+	if _, ok := b.concatenated(x); !ok {
+		return nil
+	}
+	var parts []*onnx.Value
+	for _, v := range x.Producer.Inputs {
+		if v = b.averageOf(v, of, added); v == nil {
+			return nil
+		}
+		parts = append(parts, v)
+	}
+	n := b.graph.NewNode("Concat", parts, []string{b.graph.UniqueName(x.Name + "_average")}, onnx.Attr("axis", int64(1)))
+	n.Outputs[0].Type = onnx.Type{Elem: onnx.Float, Shape: onnx.Shape{x.Type.Shape[0], x.Type.Shape[1], onnx.Known(1), onnx.Known(1)}}
+	*added, of[x] = append(*added, n), n.Outputs[0]
+	return n.Outputs[0]
 }
 
 // concatenated returns the channels of the parts that x is joined from.
@@ -75,7 +118,7 @@ type tensorMoments struct {
 // channelMoments executes daq.runtime.Moments: of X [N,C,H,W] the mean and the variance
 // [N,C,1,1] of the values above attribute floor, one for all channels or one for
 // each, as the averages over all values, divided by the share of those above, that it
-// stands for. A quantized convolution has summed them already.
+// stands for, and the average over all values. A quantized convolution has summed them already.
 func channelMoments(s *site) (kernel, error) {
 	floor := slices.Clone(s.Floats("floor"))
 	return func(c *call) error {
@@ -98,7 +141,7 @@ func channelMoments(s *site) (kernel, error) {
 				}
 			}
 		}
-		for i := range 2 {
+		for i := range 3 {
 			t, err := c.new(i, onnx.Float, []int{n, channels, 1, 1})
 			if err != nil {
 				return err
@@ -106,7 +149,7 @@ func channelMoments(s *site) (kernel, error) {
 			out := t.Data.([]float32)
 			for k := range out {
 				mean, variance := sums.values[k].MeanVariance(size)
-				out[k] = [2]float32{mean, variance}[i]
+				out[k] = [...]float32{mean, variance, sums.values[k].Average(size)}[i]
 			}
 		}
 		return nil

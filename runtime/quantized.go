@@ -201,6 +201,11 @@ func (b *builder) statistics(nodes []*onnx.Node, pinned map[*onnx.Value]bool) []
 			gone[old] = true
 		}
 	}
+	if len(made) > 0 {
+		joined := b.averages(nodes, made, pinned, gone)
+		b.graph.Append(joined...)
+		made = append(made, joined...)
+	}
 	b.graph.RemoveAll(func(n *onnx.Node) bool { return gone[n] })
 	return append(slices.DeleteFunc(nodes, func(n *onnx.Node) bool { return gone[n] }), made...)
 }

@@ -19,6 +19,11 @@ func (m *Moments) MeanVariance(values int) (mean, variance float32) {
 	return float32(center), float32((m.Squares + d*d*m.Count) / n)
 }
 
+// Average returns the mean of all values, of so many.
+func (m *Moments) Average(values int) float32 {
+	return float32((m.Mean*m.Count + m.Rest) / float64(max(values, 1)))
+}
+
 // momentPixels is the number of pixels of an item of ChannelMoments, which are added in
 // float32 relative to the first of them.
 const momentPixels = 256
