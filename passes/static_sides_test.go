@@ -11,7 +11,7 @@ import (
 // of zero a quantizer of its own; those of residual blocks, of few inputs and for symmetric codes do not.
 func TestSplitSides(t *testing.T) {
 	const graph = `<ir_version: 8, opset_import: ["" : 13]>
-g (float[n,3,h,w] x, float[40,3,3,3] head, float[40,40,3,3] k1, float[40] b1, float[40,40,3,3] k2, float[40] b2, float[12,40,3,3] up) => (float[n,12,h,w] y)
+g (float[n,3,h,w] x, float[64,3,3,3] head, float[64,64,3,3] k1, float[64] b1, float[64,64,3,3] k2, float[64] b2, float[12,64,3,3] up) => (float[n,12,h,w] y)
 {
   [head] a = Conv <pads = [1,1,1,1]> (x, head)
   [body1] b = Conv <pads = [1,1,1,1]> (a, k1, b1)
@@ -59,7 +59,7 @@ g (float[n,3,h,w] x, float[40,3,3,3] head, float[40,40,3,3] k1, float[40] b1, fl
 // one residual of many, and computed in integers as they are.
 func TestLastResidual(t *testing.T) {
 	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 13]>
-g (float[n,3,h,w] x, float[40,3,3,3] head, float[40,40,3,3] k, float[40,40,3,3] k2, float[12,40,3,3] up) => (float[n,12,h,w] y)
+g (float[n,3,h,w] x, float[64,3,3,3] head, float[64,64,3,3] k, float[64,64,3,3] k2, float[12,64,3,3] up) => (float[n,12,h,w] y)
 {
   [head] a = Conv <pads = [1,1,1,1]> (x, head)
   [body1] b = Conv <pads = [1,1,1,1]> (a, k)
