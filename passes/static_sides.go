@@ -27,9 +27,11 @@ func splitSides(g *onnx.Graph, t *target.Target, l Layers) {
 	}
 }
 
-// sideInputs are as many products as an output has at least where two convolutions in
-// integers are faster than one in float: 64 channels 3x3 are, 40 are not.
-const sideInputs = 512
+// skipInputs are as many products as an output has at least where two convolutions in integers are
+// faster than one in float: 64 channels 3x3 are, 40 are not (PAN_x4). sumInputs are as many as
+// the last convolution of a block has that gathers all of it (256 in RDN_x2); of what has fewer a
+// second quantizer gains nothing (64 in IMDN_x4).
+const skipInputs, sumInputs = 512, 256
 
 // wantsSides reports whether a float sum reads what a convolution gives, and has no error to spare.
 func (p *placement) wantsSides(n *onnx.Node) bool {
@@ -39,11 +41,12 @@ func (p *placement) wantsSides(n *onnx.Node) bool {
 	if !p.quantizes(n.Inputs[0]) {
 		return false // rounding what it reads would cost more than it saves
 	}
+	shape := n.Inputs[1].Const.Shape
+	inputs := shape[1] * shape[2] * shape[3]
 	if sum := soleReader(n.Outputs[0]); sum != nil && sum == p.skip {
-		s := n.Inputs[1].Const.Shape
-		return p.endsInSkip(n) && s[1]*s[2]*s[3] >= sideInputs
+		return p.endsInSkip(n) && inputs >= skipInputs
 	}
-	return p.convs[n] && slices.ContainsFunc(n.Outputs[0].Uses(), func(u onnx.Use) bool { return p.sumsForConcat(u.Node) })
+	return p.convs[n] && inputs >= sumInputs && slices.ContainsFunc(n.Outputs[0].Uses(), func(u onnx.Use) bool { return p.sumsForConcat(u.Node) })
 }
 
 // soleReader is onlyReader for whichever input.
