@@ -26,7 +26,7 @@ func PrepareStatic(m *onnx.Model, t *target.Target, l Layers) error {
 	}
 	gateBehind(m.Graph)
 	readPixels(m.Graph, t, l)
-	splitSides(m.Graph, t, l)
+	splitSides(m, t, l)
 	FreeSkip(m, t, l)
 	return onnx.Infer(m)
 }

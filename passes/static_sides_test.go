@@ -33,7 +33,7 @@ g (float[n,3,h,w] x, float[64,3,3,3] head, float[64,64,3,3] k1, float[64] b1, fl
 	m := parseInferred(t, graph)
 	before := m.Clone()
 	to := named(t, "onnxruntime")
-	splitSides(m.Graph, to, Layers{})
+	splitSides(m, to, Layers{})
 	if got := body(m); got != want {
 		t.Fatalf("graph is\n%s\nwant\n%s", got, want)
 	}
@@ -49,7 +49,7 @@ g (float[n,3,h,w] x, float[64,3,3,3] head, float[64,64,3,3] k1, float[64] b1, fl
 		}
 	}
 	symmetric := before.Clone()
-	splitSides(symmetric.Graph, named(t, "tensorrt"), Layers{})
+	splitSides(symmetric, named(t, "tensorrt"), Layers{})
 	if got := body(symmetric); got != body(before) {
 		t.Errorf("symmetric codes have a half for each sign already: graph is\n%s", got)
 	}
@@ -70,7 +70,7 @@ g (float[n,3,h,w] x, float[64,3,3,3] head, float[64,64,3,3] k, float[64,64,3,3] 
 }`)
 	to := named(t, "onnxruntime")
 	before := body(m)
-	splitSides(m.Graph, to, Layers{})
+	splitSides(m, to, Layers{})
 	if got := body(m); got != before {
 		t.Errorf("graph is\n%s", got)
 	}
