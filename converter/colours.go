@@ -21,6 +21,9 @@ const (
 	// A correction is worth its nodes where colours move by more than leastShift of white,
 	// root mean square, and no more than mostLeft of it stays in pictures it was not fitted to.
 	leastShift, mostLeft = 0.02 / 255, 0.5
+	// Where more than muchShift, the bound for any one mean, is left root mean square,
+	// windows become wider.
+	muchShift = 0.1 / 255
 	// coloursRidge is the share of its own variance that is added to that of each regressor.
 	coloursRidge = 0.01
 )
@@ -33,64 +36,94 @@ type colourMeans struct {
 	inputs               [][]float64
 }
 
+// keepColours corrects what quantization does to the means of colours. Where much of it
+// stays, clipping is taken to be the cause: windows become wider, if that helps. It
+// returns the network it leaves.
+func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*onnx.Model, error) {
+	left, err := q.holdColours(ctx, quantized, images, o)
+	if err != nil || left < muchShift || !o.uniform() {
+		return quantized, err
+	}
+	before := *q
+	if q.Plan, err = q.Plan.KeepOutliers(q.Profile); err != nil {
+		return nil, err
+	}
+	rounding, err := q.round(ctx, images, o)
+	if err != nil {
+		return nil, err
+	}
+	wider, err := q.apply(ctx, images, rounding, o)
+	if err != nil {
+		return nil, err
+	}
+	if still, err := q.holdColours(ctx, wider, images, o); err != nil {
+		return nil, err
+	} else if still < left {
+		return wider, nil
+	}
+	*q = before
+	return quantized, nil
+}
+
 // holdColours makes the network correct the means of colours that quantization moves: by
 // what the last weights lost, if that is most of it, and by what can be told from the
-// means of the picture that is read and of the one that is made.
-func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) error {
+// means of the picture that is read and of the one that is made. It returns what is left of
+// it on pictures that are not corrected by themselves.
+func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (left float64, err error) {
 	if _, y := passes.ColoursOf(quantized.Graph); y == nil || images == nil || q.Plan.Rule != passes.Calibrated {
-		return nil
+		return 0, nil
 	}
 	sample := images.Sample(coloursPixels)
 	if names := sample.Names(); names[0] == names[len(names)-1] {
-		return nil // nothing to try it on
+		return 0, nil // nothing to try it on
 	}
 	pieces := make([]colourMeans, len(sample.Names()))
 	if err := q.colourMeans(ctx, q.Model, nil, sample, o, func(i int, m colourMeans) {
 		pieces[i] = colourMeans{picture: m.picture, in: m.in, float: m.quantized}
 	}); err != nil {
-		return fmt.Errorf("float network: %w", err)
+		return 0, fmt.Errorf("float network: %w", err)
 	}
 	sums, err := passes.LostTapSums(ctx, q.Model, quantized)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := q.colourMeans(ctx, quantized, sums, sample, o, func(i int, m colourMeans) {
 		pieces[i].quantized, pieces[i].inputs = m.quantized, m.inputs
 	}); err != nil {
-		return fmt.Errorf("quantized network: %w", err)
+		return 0, fmt.Errorf("quantized network: %w", err)
 	}
-	moved, least := shiftOf(pieces, nil), leastShift*float64(q.Network.Range)
-	if moved < least {
-		return nil
+	moved := q.shiftOf(pieces, nil)
+	if moved < leastShift {
+		return moved, nil
 	}
 	if len(sums) > 0 {
 		held, kept, means := quantized.Clone(), slices.Clone(pieces), inputMeans(pieces)
 		if err := passes.HoldTapSums(held.Graph, sums, means); err != nil {
-			return err
+			return 0, err
 		}
 		if err := q.colourMeans(ctx, held, nil, sample, o, func(i int, m colourMeans) { kept[i].quantized = m.quantized }); err != nil {
-			return fmt.Errorf("quantized network: %w", err)
+			return 0, fmt.Errorf("quantized network: %w", err)
 		}
-		if left := shiftOf(kept, nil); left <= mostLeft*moved {
+		if left := q.shiftOf(kept, nil); left <= mostLeft*moved {
 			if err := passes.HoldTapSums(quantized.Graph, sums, means); err != nil {
-				return err
+				return 0, err
 			}
 			pieces, moved = kept, left
 		}
 	}
 	// Each picture is corrected by what the others tell.
-	left := shiftOf(pieces, func(picture string) passes.Colours {
+	left = q.shiftOf(pieces, func(picture string) passes.Colours {
 		return fitColours(slices.DeleteFunc(slices.Clone(pieces), func(m colourMeans) bool { return m.picture == picture }))
 	})
-	if moved < least || left > mostLeft*moved {
-		return nil
+	if moved < leastShift || left > mostLeft*moved {
+		return moved, nil
 	}
-	return passes.HoldColours(quantized.Graph, fitColours(pieces))
+	return left, passes.HoldColours(quantized.Graph, fitColours(pieces))
 }
 
-// shiftOf returns how far means of colours move, root mean square, with the correction of
-// each picture if there is one.
-func shiftOf(pieces []colourMeans, correction func(picture string) passes.Colours) float64 {
+// shiftOf returns how far means of colours move in parts of white, root mean square, with the
+// correction of each picture if there is one.
+func (q *Quantized) shiftOf(pieces []colourMeans, correction func(picture string) passes.Colours) float64 {
 	sum, count := 0.0, 0
 	var c passes.Colours
 	for i, m := range pieces {
@@ -105,7 +138,7 @@ func shiftOf(pieces []colourMeans, correction func(picture string) passes.Colour
 			sum, count = sum+float64(shift*shift), count+1
 		}
 	}
-	return math.Sqrt(sum / float64(count))
+	return math.Sqrt(sum/float64(count)) / float64(q.Network.Range)
 }
 
 // inputMeans returns the means of the inputs over all pieces.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/testenv"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 )
@@ -95,11 +97,10 @@ func TestHoldColours(t *testing.T) {
 	}
 }
 
-// Where most of the shift is what the last weights lost times the means of the picture at
-// hand, that is what the network is given: here means of features are no matter of the
-// mean colour.
-func TestHoldColoursByTapSums(t *testing.T) {
-	ctx := context.Background()
+// madeNetwork returns a network x2 with random weights: a convolution from RGB, a Relu, the
+// convolution "body", a last convolution.
+func madeNetwork(t *testing.T) *onnx.Model {
+	t.Helper()
 	m, err := onnx.Parse(`<ir_version: 8, opset_import: ["" : 17]>
 g (float[1,3,h,w] x, float[16,3,3,3] w1, float[16,16,3,3] w2, float[12,16,1,1] w3) => (float[1,3,h2,w2] y)
 {
@@ -126,12 +127,48 @@ g (float[1,3,h,w] x, float[16,3,3,3] w1, float[16,16,3,3] w2, float[12,16,1,1] w
 	if err := onnx.Infer(m); err != nil {
 		t.Fatal(err)
 	}
-	_, images, data := builtin(t)
-	o := QuantizeOptions{
-		Settings: passes.Settings{WeightBits: 2, ActivationBits: 8, Rule: passes.Calibrated, Layers: passes.Layers{Include: regexp.MustCompile("body")}},
+	return m
+}
+
+// bodyOptions quantize the convolution "body".
+func bodyOptions(weights, activations int) QuantizeOptions {
+	return QuantizeOptions{
+		Settings: passes.Settings{WeightBits: weights, ActivationBits: activations, Rule: passes.Calibrated, Layers: passes.Layers{Include: regexp.MustCompile("body")}},
 		Input:    calib.Input{Range: 1},
 	}
-	q, err := Quantize(ctx, m, images, o)
+}
+
+// shifts returns how far networks move the colours of pictures that were not calibrated on.
+func shifts(t *testing.T, q *Quantized, float *onnx.Model, data string, networks ...*onnx.Model) (shift []float64) {
+	t.Helper()
+	others, err := calib.OpenDataset(filepath.Join(data, "LRx2"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pieces := make([]colourMeans, len(others.Names()))
+	for i, network := range append([]*onnx.Model{float}, networks...) {
+		err := q.colourMeans(context.Background(), network, nil, others, QuantizeOptions{}, func(k int, made colourMeans) {
+			if i == 0 {
+				pieces[k] = colourMeans{in: made.in, float: made.quantized}
+			}
+			pieces[k].quantized = made.quantized
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i > 0 {
+			shift = append(shift, q.shiftOf(pieces, nil))
+		}
+	}
+	return shift
+}
+
+// Where most of the shift is what the last weights lost times the means of the picture at
+// hand, that is what the network is given.
+func TestHoldColoursByTapSums(t *testing.T) {
+	m := madeNetwork(t)
+	_, images, data := builtin(t)
+	q, err := Quantize(context.Background(), m, images, bodyOptions(2, 8))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,23 +182,68 @@ g (float[1,3,h,w] x, float[16,3,3,3] w1, float[16,16,3,3] w2, float[12,16,1,1] w
 	if sums != 2 {
 		t.Fatalf("%d tensors of corrections, want tap sums and their bias", sums)
 	}
-	others, err := calib.OpenDataset(filepath.Join(data, "LRx2"), 1)
+	shift := shifts(t, q, m, data, without, q.Model)
+	t.Logf("moved by %.4f without, by %.4f with them", shift[0], shift[1])
+	if !(shift[1] < shift[0]/2) {
+		t.Errorf("colours of other pictures move by %.4f, and by %.4f without correction", shift[1], shift[0])
+	}
+}
+
+// Where clipping moves colours further than can be corrected, windows become wider.
+func TestKeepColours(t *testing.T) {
+	if testing.Short() {
+		t.Skip("under the race detector it takes minutes")
+	}
+	ctx := context.Background()
+	float, err := onnx.Load(testenv.ModelNamed(t, "ESRGAN_slim_x2").Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pieces := make([]colourMeans, len(others.Names()))
-	if err := q.colourMeans(ctx, m, nil, others, o, func(i int, made colourMeans) { pieces[i] = colourMeans{in: made.in, float: made.quantized} }); err != nil {
+	pictures := filepath.Join(testenv.Shared(t), "data", "images")
+	all, err := calib.OpenDataset(filepath.Join(pictures, "calib", "LRx2"), 1)
+	if err != nil {
 		t.Fatal(err)
 	}
-	shift := map[*onnx.Model]float64{}
-	for _, network := range []*onnx.Model{without, q.Model} {
-		if err := q.colourMeans(ctx, network, nil, others, o, func(i int, made colourMeans) { pieces[i].quantized = made.quantized }); err != nil {
+	dir := t.TempDir()
+	for _, name := range all.Names()[:8] {
+		if err := os.Symlink(filepath.Join(pictures, "calib", "LRx2", name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
-		shift[network] = shiftOf(pieces, nil)
 	}
-	t.Logf("moved by %.4f without, by %.4f with them", shift[without], shift[q.Model])
-	if !(shift[q.Model] < shift[without]/2) {
-		t.Errorf("colours of other pictures move by %.4f, and by %.4f without correction", shift[q.Model], shift[without])
+	images, err := calib.OpenDataset(dir, 1)
+	if err != nil {
+		t.Fatal(err)
 	}
+	q, err := Quantize(ctx, float, images, options(4, passes.Calibrated, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Validate(ctx, float, q.Model, filepath.Join(pictures, "Set5"), ValidateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%.2f dB, the worst colour moves by %.3f of 255", report.Mean.Quantized.PSNR, report.MeanShift)
+	if math.Abs(report.MeanShift) > 0.1 {
+		t.Errorf("a colour moves by %.3f of 255", report.MeanShift)
+	}
+	simple, err := Simplify(ctx, float)
+	if err != nil {
+		t.Fatal(err)
+	}
+	usual, err := passes.MakePlan(simple.Graph, options(4, passes.Calibrated, 0).Settings, q.Profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range usual.Activations {
+		if step, wider := sum(a.Steps), sum(q.Plan.Activations[i].Steps); !(wider > 1.1*step) {
+			t.Errorf("steps of %s add up to %g, to %g as usual", a.Tensor, wider, step)
+		}
+	}
+}
+
+func sum(x []float32) (sum float64) {
+	for _, v := range x {
+		sum += float64(v)
+	}
+	return sum
 }

@@ -105,7 +105,7 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 			return nil, err
 		}
 	}
-	if err := result.holdColours(ctx, quantized, images, o); err != nil {
+	if quantized, err = result.keepColours(ctx, quantized, images, o); err != nil {
 		return nil, err
 	}
 	if o.Inline {

@@ -105,7 +105,7 @@ func (m *NoiseModel) Spend(p *Plan, profile *calib.Profile, activations, weights
 			if slices.Min(a.ChannelBits) == a.Bits {
 				a.ChannelBits = nil
 			}
-			if err := a.calibrate(profile); err != nil {
+			if err := a.calibrate(profile, false); err != nil {
 				return nil, err
 			}
 		}

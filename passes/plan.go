@@ -160,7 +160,7 @@ func MakePlan(g *onnx.Graph, s Settings, profile *calib.Profile) (*Plan, error) 
 			at[x.Name] = i
 			a := ActivationPlan{Tensor: x.Name, PostReLU: NonNegative(x), Bits: s.ActivationBits}
 			if s.Rule == Calibrated {
-				if err = a.calibrate(profile); err != nil {
+				if err = a.calibrate(profile, false); err != nil {
 					return nil, err
 				}
 			}
@@ -203,7 +203,7 @@ func (p *Plan) Protect(tensors []string, bits int, profile *calib.Profile) (*Pla
 			continue
 		}
 		a.Bits, a.ChannelBits, a.ReLUChannels = bits, nil, nil
-		if err := a.calibrate(profile); err != nil {
+		if err := a.calibrate(profile, false); err != nil {
 			return nil, err
 		}
 		for j := range protected.Weights {
@@ -213,6 +213,21 @@ func (p *Plan) Protect(tensors []string, bits int, profile *calib.Profile) (*Pla
 		}
 	}
 	return &protected, nil
+}
+
+// KeepOutliers returns a plan of the same bits whose windows clip less and let more noise
+// through. profile is what the plan was made from.
+func (p *Plan) KeepOutliers(profile *calib.Profile) (*Plan, error) {
+	wider := *p
+	wider.Activations = slices.Clone(p.Activations)
+	for i := range wider.Activations {
+		a := &wider.Activations[i]
+		a.ReLUChannels = nil
+		if err := a.calibrate(profile, true); err != nil {
+			return nil, err
+		}
+	}
+	return &wider, nil
 }
 
 // JSON returns the plan as indented JSON, one entry of a list a line.

@@ -100,7 +100,7 @@ func (a *ActivationPlan) noise(ctx context.Context, g *onnx.Graph, profile *cali
 			return // constant: any window gives it back
 		}
 		for bits := 1; bits <= quant.MaxBits; bits++ {
-			_, _, mse, err := bestWindow(stats.Of(c), s, quant.Levels(bits))
+			_, _, mse, err := bestWindow(stats.Of(c), s, quant.Levels(bits), false)
 			if err != nil {
 				errs[c] = fmt.Errorf("tensor %q, channel %d: %w", a.Tensor, c, err)
 				return

@@ -11,8 +11,9 @@ import (
 // calibrate chooses, for each channel of a calibrated tensor, the window of least
 // squared error over the channel's histogram of normalised values: heavy tails
 // get a wider step than the normal distribution asks for, bounded ones a
-// narrower, skewed ones a window that is not centred on the mean.
-func (a *ActivationPlan) calibrate(profile *calib.Profile) error {
+// narrower, skewed ones a window that is not centred on the mean. Where outliers are to be
+// kept, errors of clipping count more.
+func (a *ActivationPlan) calibrate(profile *calib.Profile, outliers bool) error {
 	var stats *calib.TensorStats
 	if profile != nil {
 		stats = profile.Tensors[a.Tensor]
@@ -26,7 +27,7 @@ func (a *ActivationPlan) calibrate(profile *calib.Profile) error {
 	a.Steps, a.Starts = make([]float32, len(stats.Channels)), make([]float32, len(stats.Channels))
 	for c := range stats.Channels {
 		var err error
-		if a.Steps[c], a.Starts[c], _, err = bestWindow(stats.Of(c), &stats.Channels[c], quant.Levels(a.bitsOf(c))); err != nil {
+		if a.Steps[c], a.Starts[c], _, err = bestWindow(stats.Of(c), &stats.Channels[c], quant.Levels(a.bitsOf(c)), outliers); err != nil {
 			return fmt.Errorf("tensor %q, channel %d: %w", a.Tensor, c, err)
 		}
 		if len(stats.PostReLU) > 0 && stats.PostReLU[c] {
@@ -38,7 +39,7 @@ func (a *ActivationPlan) calibrate(profile *calib.Profile) error {
 
 // bestWindow returns the window of a channel in units of its deviation, and its
 // mean squared error in units of its variance.
-func bestWindow(d quant.Distribution, c *calib.ChannelStats, levels int) (step, start float32, mse float64, err error) {
+func bestWindow(d quant.Distribution, c *calib.ChannelStats, levels int, outliers bool) (step, start float32, mse float64, err error) {
 	bins := c.Z.Bins()
 	if len(bins) == 0 { // constant in every image: any window will do
 		step = quant.PaperStep(quant.Bits(levels))
@@ -54,6 +55,9 @@ func bestWindow(d quant.Distribution, c *calib.ChannelStats, levels int) (step, 
 	}
 	if !without.Room {
 		h.ForUnseen()
+	}
+	if outliers {
+		h.KeepOutliers()
 	}
 	if without.OffCentre {
 		step, mse = h.BestStep(d, ratio, levels)

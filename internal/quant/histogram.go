@@ -19,6 +19,7 @@ type Histogram struct {
 	lo, hi []float64 // ascending
 	cum    []moments // cum[i]: sums over the bins before i
 	unseen bool
+	clip   float64 // how much more an error of clipping counts
 }
 
 // Pictures that were not seen reach further than those that were: one value in a
@@ -32,6 +33,16 @@ const (
 // for these alone: outliers beyond all seen ones are possible.
 func (h *Histogram) ForUnseen() *Histogram {
 	h.unseen = true
+	return h
+}
+
+// clipWeight is how much more an error counts that comes from clipping, where outliers are
+// to be kept: it takes detail away, which layers to come do not average out as they do noise.
+const clipWeight = 8
+
+// KeepOutliers makes errors of clipping count more than those of rounding.
+func (h *Histogram) KeepOutliers() *Histogram {
+	h.clip = clipWeight
 	return h
 }
 
@@ -118,12 +129,7 @@ func (h *Histogram) seenError(scale, offset float64, levels int) float64 {
 		if code < levels-1 {
 			boundary := offset + float64((float64(code)+0.5)*scale)
 			next = h.seek(next, boundary)
-			upto = h.cum[next]
-			if next < len(h.lo) && h.lo[next] < boundary {
-				share := (boundary - h.lo[next]) / (h.hi[next] - h.lo[next])
-				mass := h.cum[next+1].mass - h.cum[next].mass
-				upto = upto.plus(spread(h.lo[next], boundary, mass*share))
-			}
+			upto = h.before(next, boundary)
 		}
 		sum += upto.minus(before).errorAt(offset + float64(float64(code)*scale))
 		before = upto
@@ -131,7 +137,25 @@ func (h *Histogram) seenError(scale, offset float64, levels int) float64 {
 			break
 		}
 	}
+	if h.clip > 0 {
+		top := offset + float64(float64(levels-1)*scale)
+		low, high := offset-scale/2, top+scale/2
+		below, upto := h.before(h.seek(0, low), low), h.before(h.seek(0, high), high)
+		clipped := below.errorAt(offset) + h.cum[len(h.lo)].minus(upto).errorAt(top)
+		sum += float64(h.clip * clipped)
+	}
 	return max(sum/h.cum[len(h.lo)].mass, 0) // rounding can leave less than nothing
+}
+
+// before returns the moments of all values below x, which is in front of the end of bin i.
+func (h *Histogram) before(i int, x float64) moments {
+	m := h.cum[i]
+	if i < len(h.lo) && h.lo[i] < x {
+		share := (x - h.lo[i]) / (h.hi[i] - h.lo[i])
+		mass := h.cum[i+1].mass - h.cum[i].mass
+		m = m.plus(spread(h.lo[i], x, mass*share))
+	}
+	return m
 }
 
 // seek returns the first bin from i on that ends beyond x: steps that double,

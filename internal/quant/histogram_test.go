@@ -235,3 +235,43 @@ func TestUnseen(t *testing.T) {
 		t.Errorf("step %g for unseen pictures, %g for the seen ones", wide, narrow)
 	}
 }
+
+// Where outliers are kept, values outside of all cells of the quantizer count clipWeight
+// times more, and its window reaches further.
+func TestKeepOutliers(t *testing.T) {
+	bins := []Bin{{-3, -1, 2}, {-1, 0, 40}, {0, 0, 30}, {0, 2, 20}, {2, 5, 1}}
+	plain, err := NewHistogram(bins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeping, err := NewHistogram(bins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeping.KeepOutliers()
+	const offset, mass = -1.7, 93
+	for _, levels := range []int{2, 7, 256} {
+		for _, scale := range []float64{0.01, 0.3, 2} {
+			low, high, clipped := offset-scale/2, offset+(float64(levels)-0.5)*scale, 0.0
+			for _, b := range bins { // in thin slices
+				for i := range 20000 {
+					x := b.Lo + (b.Hi-b.Lo)*(float64(i)+0.5)/20000
+					if x < low {
+						clipped += float64(b.Mass) / 20000 * (x - offset) * (x - offset)
+					} else if top := high - scale/2; x > high {
+						clipped += float64(b.Mass) / 20000 * (x - top) * (x - top)
+					}
+				}
+			}
+			want := plain.Error(scale, offset, levels) + clipWeight*clipped/mass
+			if got := keeping.Error(scale, offset, levels); math.Abs(got-want) > 1e-4*want {
+				t.Errorf("%d levels of %g: error %g, want %g", levels, scale, got, want)
+			}
+		}
+	}
+	narrow, _, _ := plain.BestWindow(Signed, 0, 4)
+	wide, _, _ := keeping.BestWindow(Signed, 0, 4)
+	if !(wide > 1.1*narrow) {
+		t.Errorf("step %g where outliers are kept, %g where not", wide, narrow)
+	}
+}
