@@ -162,6 +162,9 @@ func isSkip(n *onnx.Node) bool {
 	}
 	computed := map[*onnx.Value]bool{}
 	for _, in := range n.Inputs {
+		if in != nil && in.Producer != nil && in.Producer.Is("Neg") { // FreeSkip brings a value and its negative together
+			in = in.Producer.Inputs[0]
+		}
 		if in != nil && in.Producer != nil {
 			computed[in] = true
 		}

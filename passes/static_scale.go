@@ -34,8 +34,10 @@ func FreeSkip(m *onnx.Model, t *target.Target, l Layers) {
 	}
 	signs := !t.Activations.Symmetric && p.canReadSigns(readers) && share(m, readers) <= signsShare
 	if signs {
-		factors = append(factors, slices.Repeat([]float32{-1}, len(factors))...)
-		x = add("Concat", "_twice", []*onnx.Value{y, y}, len(factors), onnx.Attr("axis", int64(1)))
+		// Not the Concat of twice the same and factors of -1: OpenVINO 2026.4 computes that wrongly.
+		below := add("Neg", "_negative", []*onnx.Value{y}, len(factors))
+		factors = append(factors, factors...)
+		x = add("Concat", "_sides", []*onnx.Value{y, below}, len(factors), onnx.Attr("axis", int64(1)))
 	}
 	scale := g.AddInitializer(y.Name+"_factors", onnx.Floats([]int64{1, int64(len(factors)), 1, 1}, factors...))
 	x = add("Mul", "_scaled", []*onnx.Value{x, scale}, len(factors))

@@ -114,7 +114,7 @@ func (t *ties) join(n *onnx.Node) bool {
 	switch {
 	case takesFactors(n) || scalesChannels(n):
 		return true
-	case n.Is("Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Identity"):
+	case n.Is("Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Identity", "Neg"):
 		return len(n.Outputs) == 1 && t.same(in, out)
 	case n.Is("Pad"):
 		return n.Input(3) == nil && padsWithZero(n) && t.same(in, out)
