@@ -176,11 +176,10 @@ func (q *Quantized) plan(ctx context.Context, images *calib.Dataset, o QuantizeO
 }
 
 // Weights are rounded for the middle of some pictures; time and memory grow with both.
-// Static scales do not depend on the picture at hand: less of it is enough.
+// Static scales do not depend on the picture at hand: fewer and less of them are enough.
 const (
-	roundingPictures   = 16
-	roundingSize       = 96
-	staticRoundingSize = 64
+	roundingPictures, roundingSize             = 16, 96
+	staticRoundingPictures, staticRoundingSize = 8, 64
 )
 
 // round rounds the weights for the pictures, when there are any and the rule is
@@ -189,11 +188,11 @@ func (q *Quantized) round(ctx context.Context, images *calib.Dataset, o Quantize
 	if images == nil || q.Plan.Rule != passes.Calibrated {
 		return nil, nil
 	}
-	size := roundingSize
+	count, size := roundingPictures, roundingSize
 	if q.Plan.Mode == target.Static {
-		size = staticRoundingSize
+		count, size = staticRoundingPictures, staticRoundingSize
 	}
-	pictures, err := q.pieces(images, roundingPictures, size)
+	pictures, err := q.pieces(images, count, size)
 	if err != nil {
 		return nil, err
 	}
