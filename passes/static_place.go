@@ -67,8 +67,8 @@ func (p *placement) worthIntegers(n *onnx.Node, behind bool) bool {
 		return false
 	case onGrid(y, p.target):
 		return !behind || !isThin(x) || !isThin(y)
-	case isPicture(y): // what is added to a picture of the size that comes out
-		return behind && isThin(x) && p.large[x]
+	case isPicture(y): // what is added to a picture of the size that comes out, unless codes lie two levels apart
+		return behind && isThin(x) && p.large[x] && !p.target.Activations.Symmetric
 	}
 	return p.seenByConv[y] && (!behind || !isThin(y) || p.large[x])
 }

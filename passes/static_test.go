@@ -1,6 +1,7 @@
 package passes
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/daq-sr/daq/internal/target"
@@ -91,15 +92,15 @@ g (float[n,3,h,w] x, float[8,3,3,3] head, float[8,8,3,3] k, float[64,8,3,3] up, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := StaticTensors(m.Graph, to, Layers{})
-	want := []string{"a", "c", "d", "e", "s", "u"}
-	if len(got) != len(want) {
-		t.Fatalf("tensors %v, want %v", got, want)
+	if got, want := StaticTensors(m.Graph, to, Layers{}), []string{"a", "c", "d", "e", "s", "u"}; !slices.Equal(got, want) {
+		t.Errorf("tensors %v, want %v", got, want)
 	}
-	for i := range got {
-		if got[i] != want[i] {
-			t.Errorf("tensors %v, want %v", got, want)
-		}
+	// Symmetric codes are two levels of a picture apart.
+	if to, err = target.Named("tensorrt"); err != nil {
+		t.Fatal(err)
+	}
+	if p := place(m.Graph, to, Layers{}); p.convs[m.Graph.Value("y").Producer] {
+		t.Errorf("tensorrt: the convolution that makes the picture is computed in integers")
 	}
 }
 
