@@ -24,7 +24,7 @@ func Distributions(v *onnx.Value) []quant.Distribution {
 		return []quant.Distribution{quant.PostReLU}
 	}
 	signed := []quant.Distribution{quant.Signed}
-	if n == nil || !n.Is("Concat") || n.Int("axis", 0) != 1 && n.Int("axis", 0) != -3 {
+	if n == nil || !isChannelConcat(n) {
 		return signed
 	}
 	var all []quant.Distribution

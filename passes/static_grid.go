@@ -92,7 +92,7 @@ func (p *placement) moves(n *onnx.Node) bool {
 }
 
 func (p *placement) concatenates(n *onnx.Node) bool {
-	return n != nil && n.Is("Concat") && (n.Int("axis", 0) == 1 || n.Int("axis", 0) == -3) && p.integer(n)
+	return n != nil && isChannelConcat(n) && p.integer(n)
 }
 
 // whole returns the Concat on the grid of v that v is a part of, nil without, and

@@ -64,8 +64,16 @@ func shuffleBehind(g *onnx.Graph, shuffle *onnx.Node) {
 
 // onlyReader returns the node that alone reads a value, as its first input; nil where there is none.
 func onlyReader(v *onnx.Value) *onnx.Node {
+	if n := soleReader(v); n != nil && v.Uses()[0].Index == 0 {
+		return n
+	}
+	return nil
+}
+
+// soleReader is onlyReader for whichever input.
+func soleReader(v *onnx.Value) *onnx.Node {
 	uses := v.Uses()
-	if len(uses) != 1 || uses[0].Index != 0 || v.IsOutput() || uses[0].Node.Graph() != v.Graph() {
+	if len(uses) != 1 || v.IsOutput() || uses[0].Node.Graph() != v.Graph() {
 		return nil
 	}
 	return uses[0].Node

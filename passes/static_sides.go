@@ -51,15 +51,6 @@ func (p *placement) gathers(n *onnx.Node) bool {
 	return shape[1]*shape[2]*shape[3] >= gatherInputs && slices.ContainsFunc(n.Outputs[0].Uses(), func(u onnx.Use) bool { return p.sumsForConcat(u.Node) })
 }
 
-// soleReader is onlyReader for whichever input.
-func soleReader(v *onnx.Value) *onnx.Node {
-	uses := v.Uses()
-	if len(uses) != 1 || v.IsOutput() || uses[0].Node.Graph() != v.Graph() {
-		return nil
-	}
-	return uses[0].Node
-}
-
 func splitConv(n *onnx.Node) {
 	g, y := n.Graph(), n.Outputs[0]
 	readers := y.Uses()

@@ -128,9 +128,9 @@ func (t *ties) join(n *onnx.Node) bool {
 	case n.Is("Mul"):
 		return t.joinGate(n)
 	case n.Is("Concat"):
-		return (n.Int("axis", 0) == 1 || n.Int("axis", 0) == -3) && t.joinParts(out, n.Inputs)
+		return alongChannels(n) && t.joinParts(out, n.Inputs)
 	case n.Is("Split"):
-		return (n.Int("axis", 0) == 1 || n.Int("axis", 0) == -3) && t.joinParts(in, n.Outputs)
+		return alongChannels(n) && t.joinParts(in, n.Outputs)
 	case n.Is("DepthToSpace"):
 		return t.joinDepthToSpace(n)
 	}
@@ -187,6 +187,14 @@ func (t *ties) joinGate(n *onnx.Node) bool {
 func isGate(v *onnx.Value) bool {
 	return v != nil && v.Producer != nil && v.Producer.Is("Sigmoid", "HardSigmoid", "Softmax")
 }
+
+// alongChannels reports whether a Concat or Split of feature maps [N,C,H,W] works on channels.
+func alongChannels(n *onnx.Node) bool {
+	axis := n.Int("axis", 0)
+	return axis == 1 || axis == -3
+}
+
+func isChannelConcat(n *onnx.Node) bool { return n.Is("Concat") && alongChannels(n) }
 
 func (t *ties) joinParts(whole *onnx.Value, parts []*onnx.Value) bool {
 	if _, ok := t.base[whole]; !ok {

@@ -237,10 +237,6 @@ func (w *widener) channelsUnseen(shape *onnx.Node) bool {
 	})
 }
 
-func isChannelConcat(n *onnx.Node) bool {
-	return n.Is("Concat") && (n.Int("axis", 0) == 1 || n.Int("axis", 0) == -3)
-}
-
 // layout returns where the channels of a set come from.
 func (w *widener) layout(s *channelSet) []int {
 	if s.layout != nil {
