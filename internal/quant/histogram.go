@@ -124,7 +124,7 @@ func (h *Histogram) seenError(scale, offset float64, levels int) float64 {
 	var sum float64
 	var before moments
 	next := 0 // the first bin that ends beyond the boundary
-	for code := range levels {
+	for code := h.lowestUsed(scale, offset, levels); code < levels; code++ {
 		upto := h.cum[len(h.lo)]
 		if code < levels-1 {
 			boundary := offset + float64((float64(code)+0.5)*scale)
@@ -138,13 +138,26 @@ func (h *Histogram) seenError(scale, offset float64, levels int) float64 {
 		}
 	}
 	if h.clip > 0 {
-		top := offset + float64(float64(levels-1)*scale)
-		low, high := offset-scale/2, top+scale/2
-		below, upto := h.before(h.seek(0, low), low), h.before(h.seek(0, high), high)
-		clipped := below.errorAt(offset) + h.cum[len(h.lo)].minus(upto).errorAt(top)
-		sum += float64(h.clip * clipped)
+		sum += float64(h.clip * h.clipped(scale, offset, levels))
 	}
 	return max(sum/h.cum[len(h.lo)].mass, 0) // rounding can leave less than nothing
+}
+
+// lowestUsed returns a code below which no value falls: half of those of |w| would be
+// passed over one by one.
+func (h *Histogram) lowestUsed(scale, offset float64, levels int) int {
+	if first := (h.lo[0] - offset) / scale; first > 1 {
+		return int(min(first, float64(levels))) - 1
+	}
+	return 0
+}
+
+// clipped returns the sum of mass*error over the values outside of the outermost cells.
+func (h *Histogram) clipped(scale, offset float64, levels int) float64 {
+	top := offset + float64(float64(levels-1)*scale)
+	low, high := offset-scale/2, top+scale/2
+	below, upto := h.before(h.seek(0, low), low), h.before(h.seek(0, high), high)
+	return below.errorAt(offset) + h.cum[len(h.lo)].minus(upto).errorAt(top)
 }
 
 // before returns the moments of all values below x, which is in front of the end of bin i.
@@ -294,7 +307,12 @@ func (h *Histogram) search(levels int, offset func(scale float64) float64) (floa
 	widest := 2 * h.reach() / float64(max(levels-2, 1))
 	ratio := math.Pow(span, 1.0/(coarse-1))
 	for i := range coarse {
-		try(widest / math.Pow(ratio, float64(i)))
+		scale := widest / math.Pow(ratio, float64(i))
+		try(scale)
+		// A narrower window clips all that this one clips, and by more.
+		if (1-unseenShare)*h.clipped(scale, offset(scale), levels) > least*h.cum[len(h.lo)].mass {
+			break
+		}
 	}
 	from, width := best/ratio, best*(ratio-1/ratio)
 	for i := range fine {
