@@ -35,23 +35,44 @@ func edge(i int) float64 {
 	return math.Ldexp(1+float64(i%octave)/octave, i/octave) - 1
 }
 
-// add counts z = (x-mean)*inverse of values x, which are finite; zeros of them are 0
-// and go to Zeros, if mean is 0. The largest |z| must be below 2^32. Products are
-// not fused with sums anywhere here, so that every machine counts the same; nothing
-// branches on the signs, which no processor could predict.
-func (h *Histogram) add(x []float32, mean, inverse float64, zeros int64) {
-	const above, below = 0, 1
-	var counts [2 * maxBins]uint32
+// tally counts the values of one channel, by bin of |z|, those of z < 0 behind the others. It is
+// all zero between channels. Neighbours are counted apart: one in the same bin would have to wait
+// for the count.
+type tally [2][2 * maxBins]uint32
+
+// add counts z = (x-mean)*inverse of values x from lowest to highest, which are finite; zeros of
+// them are 0 and go to Zeros, if mean is 0. The largest |z| must be below 2^32. Products are not
+// fused with sums anywhere here, so that every machine counts the same; nothing branches on the
+// signs, which no processor could predict.
+func (h *Histogram) add(t *tally, x []float32, lowest, highest float32, mean, inverse float64, zeros int64) {
+	place := func(v float32) uint32 {
+		bits := math.Float32bits(float32(float64(float64(v)-mean) * inverse))
+		return (uint32(bin(math.Float32frombits(bits&^(1<<31)))) | bits>>31*maxBins) % (2 * maxBins)
+	}
+	above, below := 1, 1 // bins in use: -0 is below
+	for _, v := range []float32{lowest, highest} {
+		if p := int(place(v)); p < maxBins {
+			above = max(above, p+1)
+		} else {
+			below = max(below, p-maxBins+1)
+		}
+	}
 	for len(x) > 0 {
 		part := x[:min(len(x), math.MaxUint32)]
 		x = x[len(part):]
-		for _, v := range part {
-			bits := math.Float32bits(float32(float64(float64(v)-mean) * inverse))
-			counts[(uint32(bin(math.Float32frombits(bits&^(1<<31))))|bits>>31*maxBins)%(2*maxBins)]++
+		for ; len(part) >= 2; part = part[2:] {
+			t[0][place(part[0])]++
+			t[1][place(part[1])]++
 		}
-		h.Above = addCounts(h.Above, counts[above*maxBins:][:maxBins])
-		h.Below = addCounts(h.Below, counts[below*maxBins:])
-		clear(counts[:])
+		if len(part) > 0 {
+			t[0][place(part[0])]++
+		}
+		for i := range t {
+			positive, negative := t[i][:above], t[i][maxBins:maxBins+below]
+			h.Above, h.Below = addCounts(h.Above, positive), addCounts(h.Below, negative)
+			clear(positive)
+			clear(negative)
+		}
 	}
 	if zeros > 0 {
 		h.Above[0] -= zeros

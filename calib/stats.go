@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/daq-sr/daq/internal/quant"
+	"github.com/daq-sr/daq/runtime/kernels"
 )
 
 // maxCount bounds counts read from a file, so that sums of them cannot overflow.
@@ -139,8 +140,9 @@ func (t *TensorStats) Observe(x []float32, hw int) error {
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
+			var counts tally
 			for c := w; c < len(t.Channels); c += workers {
-				t.Channels[c].observe(t.Of(c), x[c*hw:(c+1)*hw], t.static)
+				t.Channels[c].observe(t.Of(c), x[c*hw:(c+1)*hw], &counts, t.static)
 			}
 		})
 	}
@@ -161,14 +163,15 @@ type imageMoments struct {
 
 func (p imageMoments) variance() float64 { return p.m2 / float64(max(p.count, 1)) }
 
-func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
-	all, lowest, highest, ok := survey(x)
+func (s *ChannelStats) observe(d quant.Distribution, x []float32, counts *tally, static bool) {
+	sums, ok := survey(x, d)
 	if !ok {
 		clean := slices.DeleteFunc(slices.Clone(x), func(v float32) bool { return !finite(v) })
 		s.NonFinite += int64(len(x) - len(clean))
 		x = clean
-		all, lowest, highest, _ = survey(x)
+		sums, _ = survey(x, d)
 	}
+	all, lowest, highest := sums.moments(0), sums.lowest, sums.highest
 	s.Images++
 	if all.count > 0 {
 		if s.All.Count == 0 {
@@ -177,23 +180,18 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
 		s.Min, s.Max = min(s.Min, lowest), max(s.Max, highest)
 	}
 	zeros := int64(0) // values like others in a Signed channel
-	mean := all.mean
-	var variance, std float64
+	mean, variance := all.mean, all.variance()
+	std := math.Sqrt(variance)
 	if d == quant.PostReLU {
-		var positive imageMoments
-		positive, zeros = positiveMoments(x, float64(all.mean*float64(all.count)))
-		// The zeros are all at one distance from the mean of both.
-		apart := positive.mean - all.mean
-		all.m2 = positive.m2 + float64(float64(positive.count)*float64(apart*apart)) + float64(float64(all.count-positive.count)*float64(all.mean*all.mean))
+		for _, v := range x {
+			zeros += int64(isZero(v))
+		}
+		positive := sums.moments(zeros)
 		s.Zeros += zeros
 		s.Positive.add(positive)
 		mean = 0
 		std = quant.Spread(positive.mean, math.Sqrt(positive.variance()))
 		variance = float64(std * std)
-	} else {
-		all.m2 = deviations(x, all.mean)
-		variance = all.variance()
-		std = math.Sqrt(variance)
 	}
 	s.All.add(all)
 	s.Variances.Add(variance)
@@ -202,7 +200,7 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
 	}
 	s.MinStd, s.MaxStd = min(s.MinStd, std), max(s.MaxStd, std)
 	if static && all.count > 0 {
-		s.Z.add(x, 0, ValueScale, zeros)
+		s.Z.add(counts, x, lowest, highest, 0, ValueScale, zeros)
 		return
 	}
 	// A spread of float rounding only: a constant channel, or a single value.
@@ -210,89 +208,39 @@ func (s *ChannelStats) observe(d quant.Distribution, x []float32, static bool) {
 		s.Flat++
 		return
 	}
-	s.Z.add(x, mean, 1/std, zeros)
+	s.Z.add(counts, x, lowest, highest, mean, 1/std, zeros)
 }
 
-// The loops over all values of a channel keep four sums, which need not wait for
-// each other, and do not branch on signs, which are as good as random.
+// sums are those of the values of one channel of one image, about a value amidst them, so that
+// their squares stay small: the first of a Signed channel, 0 of a PostReLU one.
+type sums struct {
+	count           int64
+	about           float64
+	sum, squares    float64
+	lowest, highest float32
+}
 
-// survey returns count and mean of x and its extremes; not ok when a value is NaN or infinite.
-func survey(x []float32) (m imageMoments, lowest, highest float32, ok bool) {
+// survey adds up x; not ok when a value is NaN or infinite.
+func survey(x []float32, d quant.Distribution) (s sums, ok bool) {
 	if len(x) == 0 {
-		return m, 0, 0, true
+		return s, true
 	}
-	lowest, highest = x[0], x[0]
-	var sum [4]float64
-	var wrong float32 // NaN once a value is not finite
-	rest := x
-	for ; len(rest) >= 4; rest = rest[4:] {
-		a, b, c, d := rest[0], rest[1], rest[2], rest[3]
-		sum[0], sum[1], sum[2], sum[3] = sum[0]+float64(a), sum[1]+float64(b), sum[2]+float64(c), sum[3]+float64(d)
-		wrong += (a - a) + (b - b) + (c - c) + (d - d)
-		lowest, highest = extremes(lowest, highest, a)
-		lowest, highest = extremes(lowest, highest, b)
-		lowest, highest = extremes(lowest, highest, c)
-		lowest, highest = extremes(lowest, highest, d)
+	if d == quant.Signed {
+		s.about = float64(x[0])
 	}
-	for _, v := range rest {
-		sum[0] += float64(v)
-		wrong += v - v
-		lowest, highest = extremes(lowest, highest, v)
-	}
-	m.count = int64(len(x))
-	m.mean = (sum[0] + sum[1] + sum[2] + sum[3]) / float64(m.count)
-	return m, lowest + 0, highest + 0, finite(wrong) // + 0: -0 becomes 0
+	s.count = int64(len(x))
+	s.sum, s.squares, s.lowest, s.highest = kernels.Survey(x, s.about)
+	return s, s.sum-s.sum == 0
 }
 
-func extremes(lowest, highest, v float32) (float32, float32) {
-	if v < lowest {
-		lowest = v
+// moments returns those of the values without some that are 0, as is then what they are about.
+func (s *sums) moments(zeros int64) imageMoments {
+	n := s.count - zeros
+	if n == 0 {
+		return imageMoments{}
 	}
-	if v > highest {
-		highest = v
-	}
-	return lowest, highest
-}
-
-// deviations returns the sum of squared deviations from mean.
-func deviations(x []float32, mean float64) float64 {
-	var sum [4]float64
-	rest := x
-	for ; len(rest) >= 4; rest = rest[4:] {
-		for i := range sum {
-			d := float64(rest[i]) - mean
-			sum[i] += float64(d * d)
-		}
-	}
-	for _, v := range rest {
-		d := float64(v) - mean
-		sum[0] += float64(d * d)
-	}
-	return sum[0] + sum[1] + sum[2] + sum[3]
-}
-
-// positiveMoments returns those of the values above 0 of a channel without values
-// below, whose sum is given, and how many are 0.
-func positiveMoments(x []float32, sum float64) (m imageMoments, zeros int64) {
-	for _, v := range x {
-		zeros += int64(isZero(v))
-	}
-	m.count = int64(len(x)) - zeros
-	m.mean = sum / float64(max(m.count, 1))
-	var squares [2]float64
-	rest := x
-	for ; len(rest) >= 2; rest = rest[2:] {
-		for i := range squares {
-			d := masked(float64(rest[i])-m.mean, 1-isZero(rest[i]))
-			squares[i] += float64(d * d)
-		}
-	}
-	for _, v := range rest {
-		d := masked(float64(v)-m.mean, 1-isZero(v))
-		squares[0] += float64(d * d)
-	}
-	m.m2 = squares[0] + squares[1]
-	return m, zeros
+	mean := s.sum / float64(n)
+	return imageMoments{n, s.about + mean, max(s.squares-float64(float64(mean*mean)*float64(n)), 0)}
 }
 
 // finite is false for NaN and infinities.
@@ -301,11 +249,6 @@ func finite(v float32) bool { return v-v == 0 }
 // isZero returns 1 for 0 and -0, else 0.
 func isZero(v float32) uint64 {
 	return (uint64(math.Float32bits(v)<<1) - 1) >> 63
-}
-
-// masked returns v where keep is 1, 0 where it is 0.
-func masked(v float64, keep uint64) float64 {
-	return math.Float64frombits(math.Float64bits(v) & -keep)
 }
 
 // MeanVariance returns the mean over images of the squared normaliser.

@@ -226,6 +226,14 @@ func sumLanes(lanes *[16]float64, v []float32) {
 	sumLanesGo(lanes, v)
 }
 
+func survey(lanes *[2][4]float64, extremes *[2][4]float32, x []float32, about float64) {
+	if n := len(x) / 4; level > withGo && n > 0 {
+		surveyAVX2(n, &x[0], about, &lanes[0][0], &extremes[0][0])
+		x = x[4*n:]
+	}
+	surveyGo(lanes, extremes, x, about)
+}
+
 func sumPixels(chains *[16][Lanes]float64, v []float32) {
 	if n := len(v) / Lanes; level > withGo && n > 0 {
 		sumPixelsAVX2(n, &v[0], &chains[0][0])

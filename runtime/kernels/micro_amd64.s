@@ -789,6 +789,38 @@ pixel:
 	VZEROUPPER
 	RET
 
+// func surveyAVX2(blocks int, src *float32, about float64, lanes *float64, extremes *float32)
+// Requires: AVX
+TEXT ·surveyAVX2(SB), NOSPLIT, $0-40
+	MOVQ         blocks+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         lanes+24(FP), DX
+	MOVQ         extremes+32(FP), BX
+	VBROADCASTSD about+16(FP), Y0
+	VMOVUPD      (DX), Y1
+	VMOVUPD      32(DX), Y2
+	VMOVUPS      (BX), X3
+	VMOVUPS      16(BX), X4
+
+block:
+	VMOVUPS   (CX), X5
+	VMINPS    X3, X5, X3
+	VMAXPS    X4, X5, X4
+	VCVTPS2PD X5, Y6
+	VSUBPD    Y0, Y6, Y6
+	VADDPD    Y6, Y1, Y1
+	VMULPD    Y6, Y6, Y6
+	VADDPD    Y6, Y2, Y2
+	ADDQ      $0x10, CX
+	DECQ      AX
+	JNZ       block
+	VMOVUPD   Y1, (DX)
+	VMOVUPD   Y2, 32(DX)
+	VMOVUPS   X3, (BX)
+	VMOVUPS   X4, 16(BX)
+	VZEROUPPER
+	RET
+
 // func transpose16AVX2(dst *float32, to int, src *float32, from int)
 // Requires: AVX
 TEXT ·transpose16AVX2(SB), NOSPLIT, $0-32

@@ -29,6 +29,11 @@ func sumLanesAVX2(blocks int, src *float32, lanes *float64)
 //go:noescape
 func sumPixelsAVX2(pixels int, src *float32, chains *float64)
 
+// surveyAVX2 is surveyGo for blocks of 4 elements.
+//
+//go:noescape
+func surveyAVX2(blocks int, src *float32, about float64, lanes *float64, extremes *float32)
+
 // transpose16AVX2 is transpose16Go; to and from are in bytes.
 //
 //go:noescape

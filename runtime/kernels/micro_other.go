@@ -35,6 +35,10 @@ func interleave(dst, a, b []float32) { interleaveGo(dst, a, b) }
 
 func sumLanes(lanes *[16]float64, v []float32) { sumLanesGo(lanes, v) }
 
+func survey(lanes *[2][4]float64, extremes *[2][4]float32, x []float32, about float64) {
+	surveyGo(lanes, extremes, x, about)
+}
+
 func sumPixels(chains *[16][Lanes]float64, v []float32) { sumPixelsGo(chains, v) }
 
 func transpose16(dst []float32, to int, src []float32, from int) { transpose16Go(dst, to, src, from) }

@@ -17,6 +17,7 @@ func main() {
 	interleave()
 	sumLanes()
 	sumPixels()
+	survey()
 	transpose16()
 	for _, m := range []isa{avx2, avx512} {
 		panels := [][2]int{{6, 1}}
