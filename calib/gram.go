@@ -43,7 +43,7 @@ func (g *Gram) Add(ctx context.Context, w *kernels.Workers, x []float32, n int) 
 	subtract(x, g.origin)
 	g.count += n
 	product := make([]float32, k*k)
-	if err := kernels.Gemm(ctx, w, product, x, x, k, k, n, true, false); err != nil {
+	if err := kernels.Gram(ctx, w, product, x, k, n); err != nil {
 		return err
 	}
 	for i, v := range product {
@@ -78,7 +78,7 @@ func (g *Gram) Covariance() []float64 {
 	for i, p := range g.xx {
 		c[i] = p/n - float64(g.sum[i/k]/n*(g.sum[i%k]/n))
 	}
-	for i := range k { // the kernel may round the halves differently
+	for i := range k { // only the upper half is summed
 		for j := range i {
 			c[i*k+j] = c[j*k+i]
 		}

@@ -31,19 +31,28 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 	for i := range x {
 		shape, out := x[i].quantized.Shape, y[i].float.Shape
 		at := calib.Positions(out[2]*out[3], share)
-		gather := func(t *runtime.Tensor) []float32 {
+		gather := func(t *runtime.Tensor) ([]float32, error) {
 			rows := make([]float32, len(at)*l.inputs)
-			p.Gather(rows, t.Data.([]float32), g, shape[1], shape[2], shape[3], out[3], at)
-			return rows
+			err := r.workers.For(ctx, (len(at)+gathered-1)/gathered, func(i, _ int) {
+				from, to := i*gathered, min((i+1)*gathered, len(at))
+				p.Gather(rows[from*l.inputs:to*l.inputs], t.Data.([]float32), g, shape[1], shape[2], shape[3], out[3], at[from:to])
+			})
+			return rows, err
 		}
-		quantized := gather(x[i].quantized)
+		quantized, err := gather(x[i].quantized)
+		if err != nil {
+			return nil, err
+		}
 		if fine {
 			if err := inputs.Add(ctx, r.workers, quantized, len(at)); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		before := gather(clean[i].quantized)
+		before, err := gather(clean[i].quantized)
+		if err != nil {
+			return nil, err
+		}
 		change := make([]float32, len(quantized))
 		for j, v := range quantized {
 			change[j] = v - before[j]
@@ -65,6 +74,9 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 	}
 	return m, nil
 }
+
+// gathered are as many positions as one thread gathers at a time.
+const gathered = 64
 
 // independent returns the covariance [inputs, inputs] of noise that is so.
 func independent(clean, x []twin, l matrix, g int) []float64 {
@@ -89,20 +101,24 @@ func independent(clean, x []twin, l matrix, g int) []float64 {
 	return noise
 }
 
-// compensator returns what rounds weights [inputs, outputs] for k inputs. With quieting it changes
-// the weights first into those that let less of the noise through. It overwrites the moments.
-func (m *moments) compensator(weights []float64, k int, quieting bool, fidelity float64) (*quant.Compensator, error) {
+// compensator returns what rounds weights [inputs, outputs] for k inputs of these moments, which it
+// overwrites. With quieting it changes the weights as well, into those that let less of the noise through.
+func (r *rounder) compensator(ctx context.Context, m *moments, weights []float64, k int, quieting bool, fidelity float64) (c *quant.Compensator, err error) {
 	variance := 0.0
 	for i := range k {
 		variance += m.inputs[i*k+i] / float64(k)
 	}
 	variance = max(variance, 1e-30)
-	if quieting && !without.Quieting {
-		if err := m.quiet(weights, k, fidelity, variance); err != nil {
-			return nil, err
+	err = r.each(ctx, 2, func(i int) (err error) { // neither needs the other
+		switch {
+		case i == 0:
+			c, err = damped(m.inputs, k, damping*variance)
+		case quieting && !without.Quieting:
+			err = m.quiet(weights, k, fidelity, variance)
 		}
-	}
-	return damped(m.inputs, k, damping*variance)
+		return err
+	})
+	return c, err
 }
 
 // quiet changes weights w [inputs, outputs] into those that let less of the noise through:

@@ -171,7 +171,7 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 				return nil, err
 			}
 			size := part.inputs * part.outputs
-			c, err := m.compensator(targets[i*size:(i+1)*size], part.inputs, w.Block == 0, fidelityFor(r.inputBits(n)))
+			c, err := r.compensator(ctx, m, targets[i*size:(i+1)*size], part.inputs, w.Block == 0, fidelityFor(r.inputBits(n)))
 			if err != nil {
 				return nil, err
 			}

@@ -164,17 +164,24 @@ func weightError(n *onnx.Node, bits int, power []float64, factor func(c int) flo
 	data, _ := float.Float32s()
 	m := matrixOf(n, float.Shape)
 	half := math.Exp2(float64(bits-1)) - 1
+	row, factors := make([]float32, m.inputs), make([]float64, m.inputs)
 	total := 0.0
 	for g := range m.groups {
 		signal := 0.0
 		for i := range m.inputs {
-			f := factor((g*m.inputs + i) / m.taps)
-			signal += power[(g*m.inputs+i)/m.taps] / (f * f)
+			c := (g*m.inputs + i) / m.taps
+			if i%m.taps == 0 {
+				factors[i] = factor(c)
+			} else {
+				factors[i] = factors[i-1]
+			}
+			signal += power[c] / (factors[i] * factors[i])
 		}
 		for o := range m.outputs {
+			m.row(data, g, o, row)
 			largest := 0.0
-			for i := range m.inputs {
-				largest = max(largest, math.Abs(float64(data[m.index(g, o, i)]))*factor((g*m.inputs+i)/m.taps))
+			for i, w := range row {
+				largest = max(largest, math.Abs(float64(w))*factors[i])
 			}
 			step := largest / max(half, 1)
 			total += step * step / 12 * signal

@@ -116,7 +116,7 @@ func (r *rounder) node(ctx context.Context, n *onnx.Node) error {
 		}
 		err = evaluate(true, all)
 		if err == nil && rounded != nil {
-			rounded.bias = r.correctMean(outputs[0], r.bias(n))
+			rounded.bias, err = r.correctMean(ctx, outputs[0], r.bias(n))
 		}
 	}
 	if err != nil {
@@ -270,13 +270,13 @@ func (r *rounder) bias(n *onnx.Node) []float32 {
 // correctMean moves every channel of the quantized outputs [1,C,H,W] to the mean
 // that it has in the float network over all pictures, and returns the bias, in
 // place of old, that does so.
-func (r *rounder) correctMean(y []twin, old []float32) []float32 {
+func (r *rounder) correctMean(ctx context.Context, y []twin, old []float32) ([]float32, error) {
 	bias := make([]float32, y[0].float.Shape[1])
 	copy(bias, old)
 	if without.Mean {
-		return bias
+		return bias, nil
 	}
-	for c := range bias {
+	return bias, r.workers.For(ctx, len(bias), func(c, _ int) {
 		sum, count := 0.0, 0
 		for _, t := range y {
 			float, quantized := channel(t.float, c), channel(t.quantized, c)
@@ -288,12 +288,12 @@ func (r *rounder) correctMean(y []twin, old []float32) []float32 {
 		shift := float32(sum / float64(count))
 		bias[c] += shift
 		for _, t := range y {
-			for i := range channel(t.quantized, c) {
-				channel(t.quantized, c)[i] += shift
+			quantized := channel(t.quantized, c)
+			for i := range quantized {
+				quantized[i] += shift
 			}
 		}
-	}
-	return bias
+	})
 }
 
 func channel(t *runtime.Tensor, c int) []float32 {

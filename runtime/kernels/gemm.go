@@ -15,6 +15,17 @@ const (
 // Gemm computes dst[m, n] = A*B, all row-major. A is a[m, k], or a[k, m] when
 // transA; B is b[k, n], or b[n, k] when transB. dst must not overlap a or b.
 func Gemm(ctx context.Context, w *Workers, dst, a, b []float32, m, n, k int, transA, transB bool) error {
+	return gemm(ctx, w, dst, a, b, m, n, k, transA, transB, false)
+}
+
+// Gram computes the products of the columns of x[n, k] with each other, dst[k, k], on the
+// diagonal and to the right of it; what is left of it may be anything.
+func Gram(ctx context.Context, w *Workers, dst, x []float32, k, n int) error {
+	return gemm(ctx, w, dst, x, x, k, k, n, true, false, true)
+}
+
+// gemm is Gemm or, when upper, the blocks of it that do not lie wholly left of the diagonal.
+func gemm(ctx context.Context, w *Workers, dst, a, b []float32, m, n, k int, transA, transB, upper bool) error {
 	if m < 0 || n < 0 || k < 0 || len(dst) < m*n || len(a) < m*k || len(b) < k*n {
 		return fmt.Errorf("kernels: gemm %dx%dx%d: slices of %d, %d and %d elements are too short", m, n, k, len(dst), len(a), len(b))
 	}
@@ -38,6 +49,9 @@ func Gemm(ctx context.Context, w *Workers, dst, a, b []float32, m, n, k int, tra
 	return w.each(ctx, ceilDiv(m, rows)*columnItems, func(item int, s *scratch) {
 		m0, n0 := item/columnItems*rows, item%columnItems*cols
 		m1, n1 := min(m0+rows, m), min(n0+cols, n)
+		if upper && n1 <= m0 {
+			return
+		}
 		buf := s.floats((gemmRows + gemmCols) * kc)
 		packedA, packedB := buf[:gemmRows*kc], buf[gemmRows*kc:]
 		for k0 := 0; k0 < k; k0 += kc {
