@@ -34,7 +34,7 @@ func FreeSkip(m *onnx.Model, t *target.Target, l Layers) {
 	}
 	signs := !t.Activations.Symmetric && p.canReadSigns(readers) && share(m, readers) <= signsShare
 	if signs {
-		// Not the Concat of twice the same and factors of -1: OpenVINO 2026.4 computes that wrongly.
+		// Not factors of -1: OpenVINO takes them into the codes wrongly (rule openvino-negative-factor of daq lint).
 		below := add("Neg", "_negative", []*onnx.Value{y}, len(factors))
 		factors = append(factors, factors...)
 		x = add("Concat", "_sides", []*onnx.Value{y, below}, len(factors), onnx.Attr("axis", int64(1)))

@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/daq-sr/daq/onnx"
 )
@@ -30,6 +31,12 @@ var openvinoRules = []Rule{
 		Title:  "a convolution between Q/DQ loses its bias where single sizes of its output are gathered from its shape",
 		Remedy: "take neighbouring sizes from the shape with one Slice (daq simplifies exported graphs so), or from the shape of the convolution's input",
 		check:  openvinoGatheredSizes,
+	},
+	{
+		ID: "openvino-negative-factor", Level: Error, Targets: []string{"openvino"}, Since: "2023.3", Basis: triedOpenVINO + " and 2023.3, 2024.6, 2025.0 and 2025.4",
+		Title:  "a tensor of unknown height or width is multiplied for each channel, by some numbers below zero, and quantized: the codes are wrong",
+		Remedy: "fix the height and width, or put Neg in front and multiply by positive numbers",
+		check:  openvinoNegativeFactors,
 	},
 	{
 		ID: "openvino-pixel-shuffle-old", Level: Warning, Targets: []string{"openvino"}, Until: "2023", Basis: "openvino#439, not run here; OpenVINO 2024.0, 2025.0 and 2026.4 make DepthToSpace of it (run)",
@@ -104,6 +111,42 @@ func openvinoGatheredSizes(v *view, report reporter) {
 			}
 		}
 	}
+}
+
+// openvinoNegativeFactors looks in front of each QuantizeLinear for factors, which OpenVINO
+// takes into it. What it computes in one kernel with a Conv or another operator on
+// elements is right, and so is what has fixed sizes.
+func openvinoNegativeFactors(v *view, report reporter) {
+	for _, n := range v.nodes {
+		q := linearOf(n, "QuantizeLinear")
+		if q == nil {
+			continue
+		}
+		from := n.Input(0)
+		if r := from.Producer; r != nil && r.Is("Relu") && lacks(r) == "" && q.zeroIs(0) { // which goes
+			from = r.Input(0)
+		}
+		for mul := from.Producer; mul != nil && mul.Is("Mul", "Div") && lacks(mul) == ""; mul = mul.Input(0).Producer {
+			factors := constant(mul.Input(1))
+			if factors == nil || isFixed(mul.Outputs[0]) || !inOwnKernel(mul.Input(0)) {
+				break
+			}
+			if f := numbers(factors); len(f) > 1 && slices.ContainsFunc(f, func(x float64) bool { return x < 0 }) {
+				report(mul, mul.Outputs[0].Name, "%s has factors below zero, and %s reads what it gives", factors.Name, n)
+				break
+			}
+		}
+	}
+}
+
+// isFixed reports whether the sizes of a tensor are known.
+func isFixed(x *onnx.Value) bool {
+	return len(x.Type.Shape) > 0 && !slices.ContainsFunc(x.Type.Shape, func(d onnx.Dim) bool { return !d.IsKnown() })
+}
+
+// inOwnKernel reports whether OpenVINO computes what it makes of x apart from what gives x.
+func inOwnKernel(x *onnx.Value) bool {
+	return x.Producer == nil || x.Producer.Is("Concat", "Mul", "Div", "Identity")
 }
 
 // throughLinears returns a value, and where QuantizeLinear reads it the codes and what

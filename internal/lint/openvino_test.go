@@ -35,6 +35,16 @@ var openvinoCases = []struct {
 	{name: "ConvTranspose, zero point 0", graph: text{}.q("x", "a", "int8").add(transposed, transposedWeights).q("r", "y", "int8")},
 	{name: "Concat with a scale for each channel", rule: "openvino-per-axis-concat", graph: text{}.add(pair("x", "a", "uint8", 4)).add("n = Neg (x)", "").add(pair("n", "b", "uint8", 4)).
 		add("[r] r = Concat <axis = 1> (a, b)", "").add(pair("r", "y", "uint8", 8)), error: true},
+	{name: "negative factors", rule: "openvino-negative-factor", graph: factors("x", "-1.25,0.75,0.5,1.5"), wrong: true},
+	{name: "negative factors, then a Relu that the codes make superfluous", rule: "openvino-negative-factor",
+		graph: sized(text{}.add("m = Mul (x, f)\n r = Relu (m)", "float[4,1,1] f = {-1.25,0.75,0.5,1.5}").window("r", "y", 0.01, 0)), wrong: true},
+	{name: "negative factors, then Relu", graph: sized(text{}.add("m = Mul (x, f)\n r = Relu (m)", "float[4,1,1] f = {-1.25,0.75,0.5,1.5}").q("r", "y", "uint8"))},
+	{name: "negative factors of a Concat", rule: "openvino-negative-factor",
+		graph: sized(text{}.add("c = Concat <axis = 1> (x, x)\n m = Mul (c, f)", "float[8,1,1] f = {-1.25,0.75,0.5,1.5,1,1,1,1}").q("m", "y", "uint8")), wrong: true},
+	{name: "positive factors", graph: factors("x", "1.25,0.75,0.5,1.5")},
+	{name: "one factor", graph: factors("x", "-1.25")},
+	{name: "negative factors of known sizes", graph: text{}.add("m = Mul (x, f)", "float[4,1,1] f = {-1.25,0.75,0.5,1.5}").q("m", "y", "uint8")},
+	{name: "negative factors behind a Relu", graph: sized(text{}.add("r = Relu (x)\n m = Mul (r, f)", "float[4,1,1] f = {-1.25,0.75,0.5,1.5}").q("m", "y", "uint8"))},
 	{name: "2-bit weights", rule: "type-int2", graph: text{opset: 25}.conv("x", "y", "int2"), error: true},
 	{name: "operators of com.microsoft", rule: "foreign-domain", graph: text{opset: 17, imports: `, "com.microsoft" : 1`}.
 		add("q = com.microsoft.QuantizeLinear (x, s, z)\n y = com.microsoft.DequantizeLinear (q, s, z)", "float s = {0.01}, uint16 z = {0}"), error: true},
@@ -42,6 +52,21 @@ var openvinoCases = []struct {
 		graph: text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "b", "uint8").
 			add(fmt.Sprintf(shuffle, "b"), "int64[6] s6 = {1,1,2,2,8,8}, int64[4] s4 = {1,1,16,16}").q("r2", "y", "uint8")},
 	{name: "DepthToSpace", graph: text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "b", "uint8").add("d = DepthToSpace <blocksize = 2> (b)", "").q("d", "y", "uint8")},
+}
+
+// sized is a graph whose height and width are not known.
+func sized(g text) text {
+	g.input = "float[1,4,H,W] x"
+	return g
+}
+
+// factors multiplies x for each channel, or by one number, and quantizes it.
+func factors(x, numbers string) text {
+	shape := "[4,1,1]"
+	if !strings.Contains(numbers, ",") {
+		shape = ""
+	}
+	return sized(text{}.add("m = Mul ("+x+", f)", "float"+shape+" f = {"+numbers+"}").q("m", "y", "uint8"))
 }
 
 const transposed = "w = DequantizeLinear (k, t)\n [r] r = ConvTranspose (a, w)"
