@@ -10,7 +10,9 @@ import (
 // Sizes replaces neighbouring sizes of a tensor that are taken from its shape one by
 // one and put together again, as exporters write them, by one Slice of the shape.
 // OpenVINO from 2025.4 on also needs that: where single sizes of a convolution's
-// output are gathered it loses the bias (rule openvino-gathered-size of daq lint).
+// output are gathered it loses the bias (rule openvino-gathered-size of daq lint). Sizes of
+// what is as large as the picture are taken from that: ONNX Runtime turns and dequantizes codes only to look
+// at their shape else.
 var Sizes = Pass{"gathered sizes", func(_ context.Context, m *onnx.Model) (int, error) {
 	if m.Opset("") < 10 { // where the bounds of Slice became inputs
 		return 0, nil
@@ -21,11 +23,35 @@ var Sizes = Pass{"gathered sizes", func(_ context.Context, m *onnx.Model) (int, 
 			if n.Is("Concat") && n.Int("axis", -1) == 0 && sliceSizes(n) {
 				changes++
 			}
+			if n.Is("Shape") && sizesOfPicture(n) {
+				changes++
+			}
 		}
 		return nil
 	})
 	return changes, err
 }}
+
+// sizesOfPicture lets a Shape whose height and width alone are read have the picture as its input. Types must be inferred.
+func sizesOfPicture(n *onnx.Node) bool {
+	v := n.Input(0)
+	if v == nil || v.IsInput() || n.Attr("start") != nil || n.Attr("end") != nil {
+		return false
+	}
+	for _, u := range n.Outputs[0].Uses() {
+		from := constInts(u.Node, "", 1)
+		if !u.Node.Is("Slice", "Gather") || u.Index != 0 || len(from) != 1 || from[0] < 2 {
+			return false
+		}
+	}
+	for _, picture := range n.Graph().Inputs {
+		if picture.Const == nil && sameSize(picture, v) {
+			n.SetInput(0, picture)
+			return true
+		}
+	}
+	return false
+}
 
 // sliceSizes replaces the first neighbours among the inputs of a Concat.
 func sliceSizes(n *onnx.Node) bool {

@@ -24,6 +24,9 @@ func PrepareStatic(m *onnx.Model, t *target.Target, l Layers) error {
 	if !t.Activations.Symmetric { // the convolution that makes the picture stays float else
 		shuffleLast(m.Graph)
 	}
+	if err := poolMoments(m); err != nil {
+		return err
+	}
 	gateBehind(m.Graph)
 	readPixels(m.Graph, t, l)
 	splitSides(m, t, l)
