@@ -55,6 +55,9 @@ func QuantizeStatic(m *onnx.Model, p *Plan, rounding Rounding, t *target.Target,
 		keepFloat(e.g)
 	}
 	widenChannels(e.g, t)
+	if t.FloatProducts {
+		giveFloats(e.g)
+	}
 	e.g.DropUnused()
 	return &e.done, nil
 }

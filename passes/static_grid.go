@@ -63,7 +63,9 @@ func (p *placement) onlyConcatenated(v *onnx.Value) bool {
 }
 
 // followers gives what an absorbed Relu makes for a Concat alone the scale of that: its
-// codes are then moved up by the zero point, and not rounded again.
+// codes are then moved up by the zero point, and not rounded again. A float sum that is rounded for
+// one Concat, and for convolutions that read it too, gets scale and zero point of that where
+// they are no coarser than its own.
 func (m *staticPlanner) followers(plan *Plan) {
 	whole := map[string]*ActivationPlan{}
 	for i := range plan.Activations {
@@ -73,6 +75,12 @@ func (m *staticPlanner) followers(plan *Plan) {
 	}
 	for _, v := range m.place.values {
 		a := whole[v.Name]
+		if c := m.place.concatOfSum(v); c != nil {
+			if of := whole[c.Outputs[0].Name]; of.Bits == a.Bits && of.Scale <= a.Scale*followCoarser {
+				a.Scale, a.ZeroPoint = of.Scale, of.ZeroPoint
+			}
+			continue
+		}
 		if least, _ := a.codes(); a.ZeroPoint != least || v.IsOutput() || v.Producer == nil || m.target.Form(v.Producer) != target.Absorbed {
 			continue
 		}
@@ -84,6 +92,25 @@ func (m *staticPlanner) followers(plan *Plan) {
 			a.Scale = of.Scale
 		}
 	}
+}
+
+// followCoarser is by how much a scale may become coarser where that saves rounding again.
+const followCoarser = 1.0
+
+// concatOfSum returns the one Concat on codes that reads a float sum, nil without.
+func (p *placement) concatOfSum(v *onnx.Value) (concat *onnx.Node) {
+	if v.Producer == nil || !v.Producer.Is("Add", "Sub") || p.madeInIntegers(v) || v.IsOutput() {
+		return nil
+	}
+	for _, u := range v.Uses() {
+		if u.Node.Is("Concat") {
+			if concat != nil || !p.concatenates(u.Node) {
+				return nil
+			}
+			concat = u.Node
+		}
+	}
+	return concat
 }
 
 // moves and concatenates report whether a node does so on codes.

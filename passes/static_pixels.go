@@ -29,6 +29,9 @@ func PrepareStatic(m *onnx.Model, t *target.Target, l Layers) error {
 	}
 	gateBehind(m.Graph)
 	readPixels(m.Graph, t, l)
+	if t.FloatProducts {
+		readParts(m.Graph, l)
+	}
 	splitSides(m, t, l)
 	FreeSkip(m, t, l)
 	return onnx.Infer(m)

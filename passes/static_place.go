@@ -150,7 +150,7 @@ func (p *placement) quantizes(v *onnx.Value) bool {
 	if len(v.Uses()) == 1 && !v.IsOutput() && p.target.Form(v.Uses()[0].Node) == target.Absorbed {
 		return false // the quantizer stands behind the absorbed node
 	}
-	if p.sumsIntoConv(v) || p.onlyBare(v) {
+	if p.sumsIntoConv(v) || p.onlyBare(v) || p.givesFloats(v.Producer) {
 		return false
 	}
 	if p.madeInIntegers(v) {
@@ -209,6 +209,9 @@ func (p *placement) integer(n *onnx.Node) bool {
 	case n.Is("Conv", "ConvTranspose"):
 		return p.convs[n]
 	case form != target.Integer && form != target.Moves:
+		return false
+	}
+	if p.sumsProducts(n) {
 		return false
 	}
 	if p.sumsForConcat(n) {

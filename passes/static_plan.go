@@ -73,7 +73,7 @@ type staticPlanner struct {
 }
 
 func (m *staticPlanner) bits(conv *onnx.Node) (activations, weights int) {
-	if m.body[conv] && !isSide(conv) {
+	if m.body[conv] && !isSide(conv) && !m.place.givesFloats(conv) {
 		return m.settings.ActivationBits, m.settings.WeightBits
 	}
 	return edgeBits, edgeBits

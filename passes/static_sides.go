@@ -42,7 +42,7 @@ const gatherInputs = 256
 // canHaveSides reports whether two convolutions in integers can take the place of one. What
 // it reads is rounded already: else that would cost more than it saves.
 func (p *placement) canHaveSides(n *onnx.Node) bool {
-	return n.Is("Conv") && takesFactors(n) && p.target.Form(n) == target.Integer && !isPicture(n.Inputs[0]) && p.quantizes(n.Inputs[0]) && !isThin(n.Outputs[0])
+	return n.Is("Conv") && takesFactors(n) && p.target.Form(n) == target.Integer && !isPicture(n.Inputs[0]) && p.quantizes(n.Inputs[0]) && !isThin(n.Outputs[0]) && !p.canGiveFloats(n)
 }
 
 // gathers reports whether a convolution gives what a concatenated sum reads, of many inputs.

@@ -63,6 +63,9 @@ func Compile(m *onnx.Model, o Options) (p *Program, err error) {
 	for _, name := range o.Observe {
 		c.observe[name] = true
 	}
+	if !o.Exact && !o.Strict {
+		Pointwise(m.Graph, func(v *onnx.Value) bool { return c.observe[v.Name] })
+	}
 	if err := c.supported(m.Graph); err != nil {
 		return nil, err
 	}

@@ -204,6 +204,9 @@ func (v *view) fate(n *onnx.Node) (f fate, rule, why string) {
 		}
 		return staysHere, "operator-float", fmt.Sprintf("%s is computed on values, not on codes: Q/DQ between it and other float operators only cost time", opText(n))
 	case !between:
+		if n.Is("MatMul") && v.target.FloatProducts && out == nil && quantized == len(ins) && ins[1].codes != nil {
+			return integer, "", "" // with floats as result
+		}
 		if n.Is("Add") {
 			return staysHere, "float-residual", oneSided(n, inputs, ins, out, reader)
 		}

@@ -29,15 +29,31 @@ var qualityRules = []Rule{
 		},
 	},
 	{
-		ID: "concat-step", Level: Note, Basis: noiseMeasured + ": the codes of Concats are the largest part of RDN_x2's noise, which loses 0.15 dB; CARN_x2 has the finding at 7 of 12, CARN_M_x4 at 4, and they lose 0.04 and 0.01",
-		Title:  "all features that a Concat brings together are rounded to one step, that of the widest, and the convolution behind it makes small values of them",
+		ID: "concat-step", Level: Note, Basis: noiseMeasured + ": the codes of Concats and sums are the largest part of RDN_x2's noise, which loses 0.13 dB; CARN_x2 has the finding at 7 of 12, CARN_M_x4 at 4, and they lose 0.04 and 0.01",
+		Title:  "all features that a Concat brings together are rounded to one step, that of the widest, and the convolution behind it makes small values of them, or a sum that nothing rounds adds them up",
 		Remedy: "quantize the parts with steps of their own and leave the Concat and the convolution behind it float (daq quantize --exclude), or take 16 bits for it",
 		check: func(v *view, report reporter) {
+			var summed []func() // a float sum hides nothing of what goes into it: all its products count together
+			total := 0.0
 			for q := range v.linears {
-				if x := q.node.Input(0); q.node.Op == "QuantizeLinear" && x != nil && x.Producer != nil && x.Producer.Is("Concat") {
-					if conv, times := v.noiseInto(q); times >= concatTimes {
-						report(q.node, x.Name, "its step lets %.2g times the noise into %s that rounding the result of that makes", times, conv)
-					}
+				x := q.node.Input(0)
+				if q.node.Op != "QuantizeLinear" || x == nil || x.Producer == nil || !x.Producer.Is("Concat") {
+					continue
+				}
+				reader, times := v.noiseInto(q)
+				switch {
+				case reader != nil && reader.Is("MatMul"):
+					total += times
+					summed = append(summed, func() {
+						report(q.node, x.Name, "its step lets %.2g times the noise into %s that rounding the sum behind it makes, one of %d such sums", times, reader, len(summed))
+					})
+				case times >= concatTimes:
+					report(q.node, x.Name, "its step lets %.2g times the noise into %s that rounding the result of that makes", times, reader)
+				}
+			}
+			for _, one := range summed {
+				if total >= concatTimes {
+					one()
 				}
 			}
 		},
@@ -141,31 +157,68 @@ func (v *view) ends(q *linear) bool {
 }
 
 // concatTimes is the noise of a Concat's codes, in units of that of what is made of them, from
-// which on networks lose by it: 9 is the median of RDN_x2, 1.5 that of RFDN_x4 and PAN_x4.
+// which on networks lose by it: 1.5 is the median of RFDN_x4 and PAN_x4, 9 that of RDN_x2 where its products
+// are rounded; as floats they have 8 together.
 const concatTimes = 5
 
-// noiseInto returns the convolution that reads the codes of a quantizer into which
+// noiseInto returns the convolution, or product of matrices for a float sum, that reads the codes of a quantizer into which
 // their rounding lets the most noise, in units of the noise of rounding its result, for the median
 // output: some never come above zero. 0 when none is known.
 func (v *view) noiseInto(q *linear) (worst *onnx.Node, times float64) {
 	for _, x := range throughLinears(q.node.Outputs[0]) {
 		for _, use := range x.Uses() {
 			n := use.Node
-			if !n.Is("Conv") || use.Index != 0 || len(q.scale) != 1 {
+			if next := onlyReader(n); n.Is("Transpose") && next != nil && next.Is("MatMul") {
+				n = next
+			}
+			if !n.Is("Conv", "MatMul") || use.Index != 0 || len(q.scale) != 1 {
 				continue
 			}
-			out, _ := v.out(n.Outputs[0])
 			w, shape := v.weights(n.Input(1))
-			if out == nil || out.q == nil || len(out.q.scale) != 1 || w == nil {
+			var codes *linear
+			if n.Is("MatMul") && len(shape) == 2 {
+				codes, w, shape = summed(n), turned(w, shape), []int64{shape[1], shape[0]}
+			} else if out, _ := v.out(n.Outputs[0]); out != nil {
+				codes = out.q
+			}
+			if codes == nil || len(codes.scale) != 1 || w == nil {
 				continue
 			}
-			ratio := q.scale[0] / out.q.scale[0]
+			ratio := q.scale[0] / codes.scale[0]
 			if r := ratio * ratio * medianEnergy(w, int(shape[0])); r > times {
 				worst, times = n, r
 			}
 		}
 	}
 	return worst, times
+}
+
+// summed returns what rounds the float sum that a product goes into; nil if that is no sum.
+func summed(n *onnx.Node) *linear {
+	for n = onlyReader(n); n != nil && n.Is("Add", "Transpose"); n = onlyReader(n) {
+		for _, use := range n.Outputs[0].Uses() {
+			if q := linearOf(use.Node, "QuantizeLinear"); q != nil {
+				return q
+			}
+		}
+	}
+	return nil
+}
+
+func onlyReader(n *onnx.Node) *onnx.Node {
+	if len(n.Outputs) != 1 || len(n.Outputs[0].Uses()) != 1 {
+		return nil
+	}
+	return n.Outputs[0].Uses()[0].Node
+}
+
+func turned(w []float64, shape []int64) []float64 {
+	rows, columns := int(shape[0]), int(shape[1])
+	t := make([]float64, len(w))
+	for i, x := range w {
+		t[i%columns*rows+i/columns] = x
+	}
+	return t
 }
 
 // medianEnergy returns the median over the outputs of the sum of squares of their weights.

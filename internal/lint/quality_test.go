@@ -17,9 +17,17 @@ var (
 	large        = text{input: "float[1,4,64,64] x"}
 	noisyProduct = large.add("g = Sigmoid (x)\n p = Mul (x, g)", "").window("p", "b", 0.02, 128).conv("b", "r", "int8").window("r", "y", 0.005, 128)
 	noisyConcat  = large.add("n = Mul (x, f)\n c = Concat <axis = 1> (x, n)", "float f = {0.73}").window("c", "d", 0.1, 128).add(weightText("w", "int8", 4, 8, 3)).add("r = Conv <pads = [1,1,1,1]> (d, w)", "").window("r", "y", 0.02, 128)
+	noisySum     = summedProduct(large, 0.02)
 	noisyLast    = large.window("x", "a", 0.05, 128).conv("a", "r", "int8").window("r", "y", 0.013, 128)
 	noisyTwice   = large.conv("x", "r", "int8").window("r", "b", 0.02, 128).add("[l] l = LeakyRelu <alpha = 0.2> (b)", "").window("l", "y", 0.013, 100)
 )
+
+// summedProduct adds to a picture what a product of matrices makes of a Concat of it, in float.
+func summedProduct(g text, step float64) text {
+	return g.add("n = Mul (x, f)\n c = Concat <axis = 1> (x, n)", "float f = {0.73}").window("c", "d", 0.1, 128).
+		add("w = DequantizeLinear <axis = 1> (k, t)\n r = Transpose <perm = [0,2,3,1]> (d)\n [p] p = MatMul (r, w)\n u = Transpose <perm = [0,3,1,2]> (p)\n s = Add (u, x)",
+			"int8[8,4] k = {31,-7,22,-40,9,25,-33,14,-28,37,5,-19,26,-12,34,8,-21,30,-6,17,39,-24,11,-35,15,-29,38,3,-18,27,-10,32}, float[4] t = {0.01,0.011,0.009,0.01}").window("s", "y", step, 128)
+}
 
 // TestInteropNoise holds what the rules say of noise against ONNX Runtime: how much of
 // it a graph has with the named quantizer and without.
@@ -32,6 +40,7 @@ func TestInteropNoise(t *testing.T) {
 	}{
 		{"product-step", "b", noisyProduct, func(v *view, q *linear) float64 { _, times := v.noiseInto(q); return times }},
 		{"concat-step", "d", noisyConcat, func(v *view, q *linear) float64 { _, times := v.noiseInto(q); return times }},
+		{"concat-step", "d", noisySum, func(v *view, q *linear) float64 { _, times := v.noiseInto(q); return times }},
 		{"last-step", "a", noisyLast, func(v *view, q *linear) float64 {
 			gains, step := v.toOutput(q.node.Outputs[0])
 			return q.scale[0] * q.scale[0] * (gains[0] + gains[1] + gains[2] + gains[3]) / (step * step)

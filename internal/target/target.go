@@ -35,6 +35,10 @@ type Target struct {
 	// result must not pass a quantizer in between; the other side must.
 	SumsIntoConv bool
 
+	// FloatProducts: a MatMul of codes by constant weights gives floats, and takes no longer
+	// than with codes behind it.
+	FloatProducts bool
+
 	// Operators says what becomes of an operator with Q/DQ around it; one that is
 	// not listed is Float.
 	Operators map[string]Form

@@ -23,6 +23,7 @@ var onnxruntime = &Target{
 	Weights:     Weights{Type: onnx.Int8, Symmetric: true, PerAxis: true, PairSum: 128, RoundsFloat: true},
 	Channels:    Channels{Multiple: 4, Outputs: 16},
 	MinOpset:    13, MaxOpset: 26,
+	FloatProducts: true,
 	Operators: map[string]Form{
 		"Conv": Integer, "Add": Integer, "Mul": Integer, "Concat": Integer, "LeakyRelu": Integer, "Sigmoid": Integer,
 		"AveragePool": Integer, "GlobalAveragePool": Integer, "Softmax": Integer, "Where": Integer, "MatMul": Integer,

@@ -51,6 +51,7 @@ func New(m *onnx.Model, o runtime.Options) (*Network, error) {
 	if len(g.Inputs) != 1 || len(g.Outputs) != 1 || len(g.Inputs[0].Type.Shape) != 4 || !g.Inputs[0].Type.Shape[1].IsKnown() {
 		return nil, fmt.Errorf("a network in tiles has one input [N,C,H,W] and one output")
 	}
+	runtime.Pointwise(g, func(*onnx.Value) bool { return false })
 	joinReductions(base)
 	splitNormalization(base)
 	if err := onnx.Infer(base); err != nil {
