@@ -21,9 +21,8 @@ const (
 	// A correction is worth its nodes where colours move by more than leastShift of white,
 	// root mean square, and no more than mostLeft of it stays in pictures it was not fitted to.
 	leastShift, mostLeft = 0.02 / 255, 0.5
-	// Where more than muchShift, the bound for any one mean, is left root mean square,
-	// windows become wider.
-	muchShift = 0.1 / 255
+	// No colour of a picture may move by more than mostShift: where one does, windows become wider.
+	mostShift = 0.1 / 255
 	// coloursRidge is the share of its own variance that is added to that of each regressor.
 	coloursRidge = 0.01
 )
@@ -36,12 +35,18 @@ type colourMeans struct {
 	inputs               [][]float64
 }
 
-// keepColours corrects what quantization does to the means of colours. Where much of it
-// stays, clipping is taken to be the cause: windows become wider, if that helps. It
-// returns the network it leaves.
+// shift is how far means of colours move, in parts of white.
+type shift struct {
+	rms   float64 // over pieces and colours
+	worst float64 // of the worst colour of the worst picture
+}
+
+// keepColours corrects what quantization does to the means of colours. Where a calibration
+// picture moves too far all the same, clipping is taken to be the cause: windows become
+// wider, if that helps. It returns the network it leaves.
 func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*onnx.Model, error) {
 	left, err := q.holdColours(ctx, quantized, images, o)
-	if err != nil || left < muchShift || !o.uniform() {
+	if err != nil || left.worst <= mostShift || !o.uniform() {
 		return quantized, err
 	}
 	before := *q
@@ -58,7 +63,7 @@ func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, imag
 	}
 	if still, err := q.holdColours(ctx, wider, images, o); err != nil {
 		return nil, err
-	} else if still < left {
+	} else if still.worst < left.worst {
 		return wider, nil
 	}
 	*q = before
@@ -69,44 +74,44 @@ func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, imag
 // what the last weights lost, if that is most of it, and by what can be told from the
 // means of the picture that is read and of the one that is made. It returns what is left of
 // it on pictures that are not corrected by themselves.
-func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (left float64, err error) {
+func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (left shift, err error) {
 	if _, y := passes.ColoursOf(quantized.Graph); y == nil || images == nil || q.Plan.Rule != passes.Calibrated {
-		return 0, nil
+		return left, nil
 	}
 	sample := images.Sample(coloursPixels)
 	if names := sample.Names(); names[0] == names[len(names)-1] {
-		return 0, nil // nothing to try it on
+		return left, nil // nothing to try it on
 	}
 	pieces := make([]colourMeans, len(sample.Names()))
 	if err := q.colourMeans(ctx, q.Model, nil, sample, o, func(i int, m colourMeans) {
 		pieces[i] = colourMeans{picture: m.picture, in: m.in, float: m.quantized}
 	}); err != nil {
-		return 0, fmt.Errorf("float network: %w", err)
+		return left, fmt.Errorf("float network: %w", err)
 	}
 	sums, err := passes.LostTapSums(ctx, q.Model, quantized)
 	if err != nil {
-		return 0, err
+		return left, err
 	}
 	if err := q.colourMeans(ctx, quantized, sums, sample, o, func(i int, m colourMeans) {
 		pieces[i].quantized, pieces[i].inputs = m.quantized, m.inputs
 	}); err != nil {
-		return 0, fmt.Errorf("quantized network: %w", err)
+		return left, fmt.Errorf("quantized network: %w", err)
 	}
 	moved := q.shiftOf(pieces, nil)
-	if moved < leastShift {
+	if moved.rms < leastShift {
 		return moved, nil
 	}
 	if len(sums) > 0 {
 		held, kept, means := quantized.Clone(), slices.Clone(pieces), inputMeans(pieces)
 		if err := passes.HoldTapSums(held.Graph, sums, means); err != nil {
-			return 0, err
+			return left, err
 		}
 		if err := q.colourMeans(ctx, held, nil, sample, o, func(i int, m colourMeans) { kept[i].quantized = m.quantized }); err != nil {
-			return 0, fmt.Errorf("quantized network: %w", err)
+			return left, fmt.Errorf("quantized network: %w", err)
 		}
-		if left := q.shiftOf(kept, nil); left <= mostLeft*moved {
+		if left := q.shiftOf(kept, nil); left.rms <= mostLeft*moved.rms {
 			if err := passes.HoldTapSums(quantized.Graph, sums, means); err != nil {
-				return 0, err
+				return left, err
 			}
 			pieces, moved = kept, left
 		}
@@ -115,30 +120,42 @@ func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, imag
 	left = q.shiftOf(pieces, func(picture string) passes.Colours {
 		return fitColours(slices.DeleteFunc(slices.Clone(pieces), func(m colourMeans) bool { return m.picture == picture }))
 	})
-	if moved < leastShift || left > mostLeft*moved {
+	if moved.rms < leastShift || left.rms > mostLeft*moved.rms {
 		return moved, nil
 	}
 	return left, passes.HoldColours(quantized.Graph, fitColours(pieces))
 }
 
-// shiftOf returns how far means of colours move in parts of white, root mean square, with the
-// correction of each picture if there is one.
-func (q *Quantized) shiftOf(pieces []colourMeans, correction func(picture string) passes.Colours) float64 {
-	sum, count := 0.0, 0
+// shiftOf returns how far means of colours move, with the correction of each picture if there is one.
+func (q *Quantized) shiftOf(pieces []colourMeans, correction func(picture string) passes.Colours) shift {
+	sum, count, worst := 0.0, 0, 0.0
+	means, parts := make([]float64, len(pieces[0].in)), 0.0 // of one picture
 	var c passes.Colours
 	for i, m := range pieces {
-		if correction != nil && (i == 0 || m.picture != pieces[i-1].picture) {
-			c = correction(m.picture)
+		if i == 0 || m.picture != pieces[i-1].picture {
+			clear(means)
+			parts = 0
+			if correction != nil {
+				c = correction(m.picture)
+			}
 		}
+		parts++
 		for k := range m.in {
 			shift := m.quantized[k] - m.float[k]
 			if correction != nil {
 				shift += c.At(m.quantized, m.in, k)
 			}
 			sum, count = sum+float64(shift*shift), count+1
+			means[k] += shift
+		}
+		if i == len(pieces)-1 || m.picture != pieces[i+1].picture {
+			for _, shift := range means {
+				worst = max(worst, math.Abs(shift)/parts)
+			}
 		}
 	}
-	return math.Sqrt(sum/float64(count)) / float64(q.Network.Range)
+	white := float64(q.Network.Range)
+	return shift{rms: math.Sqrt(sum/float64(count)) / white, worst: worst / white}
 }
 
 // inputMeans returns the means of the inputs over all pieces.
