@@ -110,15 +110,15 @@ func static(name string, bits int) func(*onnx.Model, *calib.Dataset) (*onnx.Mode
 	return emit(o)
 }
 
-// dynamic needs no photographs.
+// dynamic is the form that daq quantize writes unless told otherwise.
 func dynamic(bits int, opset int64) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
-	o := settings(bits, passes.Wide)
+	o := settings(bits, passes.Calibrated)
 	o.Opset = opset
 	return emit(o)
 }
 
 func inlined(bits int, opset int64) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
-	o := settings(bits, passes.Wide)
+	o := settings(bits, passes.Calibrated)
 	o.Opset, o.Inline = opset, true
 	return emit(o)
 }
