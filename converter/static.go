@@ -38,6 +38,7 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 	if err := passes.FoldScales(q.Model.Graph, q.Plan.Folds); err != nil {
 		return err
 	}
+	passes.AlignPixels(q.Model.Graph, q.Plan)
 	rounding, err := q.round(ctx, images, o)
 	if err != nil {
 		return err

@@ -29,6 +29,7 @@ func PrepareStatic(m *onnx.Model, t *target.Target, l Layers) error {
 	}
 	gateBehind(m.Graph)
 	readPixels(m.Graph, t, l)
+	joinSkip(m, t, l)
 	if t.FloatProducts {
 		readParts(m.Graph, l)
 	}

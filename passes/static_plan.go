@@ -120,6 +120,11 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 		}
 		if s := m.channels(v); s != nil {
 			b.ranges[v], b.power[v] = m.ranges(v, s), powers(s)
+			for c := range s {
+				if part, _ := m.place.part(v, c); isBesideFeatures(part) {
+					b.ranges[v][c], b.power[v][c] = 0, 0
+				}
+			}
 		}
 	}
 	m.factors = b.factors()
@@ -144,6 +149,9 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 // energyOf is the energy of a channel where it is rounded.
 func (m *staticPlanner) energyOf(v *onnx.Value, c int) float64 {
 	v, c = m.place.part(v, c)
+	if isBesideFeatures(v) {
+		return 0
+	}
 	return m.energy[v][c]
 }
 
@@ -253,6 +261,9 @@ func (m *staticPlanner) spectrum(g *grid) *spectrum {
 	for _, v := range g.heads {
 		slopes := m.place.slopes(v)
 		for c, s := range m.channels(v) {
+			if part, _ := m.place.part(v, c); isBesideFeatures(part) {
+				continue
+			}
 			channels = append(channels, spectrumChannel{&s, m.factor(v, c), m.energyOf(v, c), slopes.at(c)})
 		}
 	}

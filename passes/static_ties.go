@@ -112,6 +112,8 @@ func (t *ties) join(n *onnx.Node) bool {
 	}
 	in, out := n.Inputs[0], n.Outputs[0]
 	switch {
+	case isBesideFeatures(out):
+		return false // they lie on the grid of others
 	case takesFactors(n) || scalesChannels(n):
 		return true
 	case n.Is("Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Identity", "Neg"):
