@@ -70,7 +70,9 @@ func (p *placement) worthIntegers(n *onnx.Node, behind bool) bool {
 	case onGrid(y, p.target):
 		return !behind || !isThin(x) || !isThin(y)
 	case isPicture(y): // what is added to a picture of the size that comes out, unless codes lie two levels apart
-		return behind && isThin(x) && p.large[x] && !p.target.Activations.Symmetric
+		onThin, onMany := behind && isThin(x) && p.large[x], !isThin(x) && !p.large[x]
+		next := soleReader(y)
+		return !p.target.Activations.Symmetric && (onThin || onMany && next != nil && next.Is("Add"))
 	}
 	return p.seenByConv[y] && (!behind || !isThin(y) || p.large[x])
 }

@@ -104,6 +104,32 @@ g (float[n,3,h,w] x, float[8,3,3,3] head, float[8,8,3,3] k, float[64,8,3,3] up, 
 	}
 }
 
+// TestPictureResidual: a convolution of many features whose result is added to the picture, as VDSR's last,
+// is computed in integers; where the features are enlarged, not.
+func TestPictureResidual(t *testing.T) {
+	const before = `<ir_version: 8, opset_import: ["" : 13]>
+g (float[n,1,h,w] x, float[64,1,3,3] head, float[4,1,3,3] four, float[64,64,3,3] k, float[64,16,3,3] k2, float[1,64,3,3] tail) => (float[n,1,H,W] y)
+{
+  a = Conv <pads = [1,1,1,1]> (x, head)
+  b = Conv <pads = [1,1,1,1]> (a, k)
+  r = Relu (b)
+  `
+	for _, c := range []struct {
+		name, nodes, target string
+		integer             bool
+	}{
+		{"small", "d = Conv <pads = [1,1,1,1]> (r, tail)  y = Add (d, x) }", "onnxruntime", true},
+		{"symmetric codes", "d = Conv <pads = [1,1,1,1]> (r, tail)  y = Add (d, x) }", "tensorrt", false},
+		{"enlarged", "u = DepthToSpace <blocksize = 2> (r)  v = Conv <pads = [1,1,1,1]> (u, k2)  d = Conv <pads = [1,1,1,1]> (v, tail)  e = Conv <pads = [1,1,1,1]> (x, four)  z = DepthToSpace <blocksize = 2> (e)  y = Add (d, z) }", "onnxruntime", false},
+	} {
+		m := parseInferred(t, before+c.nodes)
+		fill(t, m)
+		if p := place(m.Graph, named(t, c.target), Layers{}); p.convs[m.Graph.Value("d").Producer] != c.integer {
+			t.Errorf("%s: computed in integers is %v, want %v", c.name, !c.integer, c.integer)
+		}
+	}
+}
+
 // fill makes initializers of all inputs of known shape.
 func fill(t *testing.T, m *onnx.Model) {
 	t.Helper()
