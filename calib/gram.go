@@ -15,12 +15,13 @@ type Gram struct {
 	count  int
 	origin []float32 // about the mean: sums of squares stay small
 	sum    []float64 // origin subtracted
-	xx     []float64 // [K, K]
+	xx     []float64 // [K, K], on the diagonal and to the right of it
+	part   []float32 // [K, K] of one call
 }
 
 // NewGram returns empty moments.
 func NewGram(inputs int) *Gram {
-	return &Gram{inputs: inputs, sum: make([]float64, inputs), xx: make([]float64, inputs*inputs)}
+	return &Gram{inputs: inputs, sum: make([]float64, inputs), xx: make([]float64, inputs*inputs), part: make([]float32, inputs*inputs)}
 }
 
 // Add adds n positions x [n, K], which it overwrites. The products of one call are
@@ -42,12 +43,14 @@ func (g *Gram) Add(ctx context.Context, w *kernels.Workers, x []float32, n int) 
 	}
 	subtract(x, g.origin)
 	g.count += n
-	product := make([]float32, k*k)
-	if err := kernels.Gram(ctx, w, product, x, k, n); err != nil {
+	if err := kernels.Gram(ctx, w, g.part, x, k, n); err != nil {
 		return err
 	}
-	for i, v := range product {
-		g.xx[i] += float64(v)
+	for i := range k {
+		sums := g.xx[i*k+i : (i+1)*k]
+		for j, v := range g.part[i*k+i : (i+1)*k] {
+			sums[j] += float64(v)
+		}
 	}
 	return nil
 }
@@ -75,12 +78,10 @@ func subtract(x, origin []float32) {
 func (g *Gram) Covariance() []float64 {
 	n, k := float64(g.count), g.inputs
 	c := make([]float64, len(g.xx))
-	for i, p := range g.xx {
-		c[i] = p/n - float64(g.sum[i/k]/n*(g.sum[i%k]/n))
-	}
-	for i := range k { // only the upper half is summed
-		for j := range i {
-			c[i*k+j] = c[j*k+i]
+	for i := range k {
+		for j := i; j < k; j++ {
+			c[i*k+j] = g.xx[i*k+j]/n - float64(g.sum[i]/n*(g.sum[j]/n))
+			c[j*k+i] = c[i*k+j]
 		}
 	}
 	return c

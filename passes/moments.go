@@ -67,22 +67,24 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 		}
 	}
 	m := &moments{inputs: inputs.Covariance()}
-	if fine {
-		m.signal, m.noise = slices.Clone(m.inputs), independent(clean, x, l, g)
-	} else {
+	if !fine {
 		m.signal, m.noise = signal.Covariance(), noise.Covariance()
+		return m, nil
 	}
-	return m, nil
+	var err error
+	m.signal = slices.Clone(m.inputs)
+	m.noise, err = r.independent(ctx, clean, x, l, g)
+	return m, err
 }
 
 // gathered are as many positions as one thread gathers at a time.
 const gathered = 64
 
 // independent returns the covariance [inputs, inputs] of noise that is so.
-func independent(clean, x []twin, l matrix, g int) []float64 {
+func (r *rounder) independent(ctx context.Context, clean, x []twin, l matrix, g int) ([]float64, error) {
 	noise := make([]float64, l.inputs*l.inputs)
 	channels := l.inputs / l.taps
-	for c := range channels {
+	return noise, r.workers.For(ctx, channels, func(c, _ int) {
 		sum, square, count := 0.0, 0.0, 0
 		for i := range x {
 			before := channel(clean[i].quantized, g*channels+c)
@@ -97,8 +99,7 @@ func independent(clean, x []twin, l matrix, g int) []float64 {
 		for i := c * l.taps; i < (c+1)*l.taps; i++ {
 			noise[i*l.inputs+i] = max(square/float64(count)-float64(mean*mean), 0)
 		}
-	}
-	return noise
+	})
 }
 
 // compensator returns what rounds weights [inputs, outputs] for k inputs of these moments, which it

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/daq-sr/daq/runtime/kernels"
 )
 
 // TestQuieted: no weights near those that moments.quiet makes have less of what they
@@ -79,7 +81,11 @@ func TestIndependent(t *testing.T) {
 	for i := range 16 {
 		x.Data.([]float32)[16+i] += []float32{-1, 3}[i%2] // mean 1, variance 4
 	}
-	noise := independent([]twin{{quantized: clean}}, []twin{{quantized: x}}, l, 0)
+	r := &rounder{workers: kernels.NewWorkers(2)}
+	noise, err := r.independent(t.Context(), []twin{{quantized: clean}}, []twin{{quantized: x}}, l, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i, v := range noise {
 		want := 0.0
 		if i == 2*4+2 || i == 3*4+3 {
