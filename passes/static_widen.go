@@ -22,7 +22,7 @@ func widenChannels(g *onnx.Graph, t *target.Target) {
 		w.rewrite(n)
 	}
 	for v, s := range w.sets {
-		if layout := w.layout(s); !isPlain(layout, int(channelsOf(v))) {
+		if layout := w.layout(s); !isPlain(layout, s.count) {
 			v.Type.Shape = slices.Clone(v.Type.Shape)
 			v.Type.Shape[1].Value = int64(len(layout))
 		}
