@@ -41,7 +41,7 @@ func joinSkip(m *onnx.Model, t *target.Target, l Layers) {
 		return
 	}
 	readers := p.skip.Outputs[0].Uses()
-	if !p.canReadSigns(readers) || share(m, readers) > signsShare {
+	if !p.canReadSigns(readers) {
 		return
 	}
 	for i, v := range p.skip.Inputs {

@@ -71,17 +71,22 @@ func TestJoinSkip(t *testing.T) {
 
 // TestJoinSkipWithoutSigns: where they would double much of the network no signs are made.
 func TestJoinSkipWithoutSigns(t *testing.T) {
-	m := parseInferred(t, strings.NewReplacer("48,13,13", "48,3,3", "[6,6,6,6]", "[1,1,1,1]").Replace(joinable))
-	fill(t, m)
-	before := m.Clone()
-	if err := PrepareStatic(m, named(t, "onnxruntime"), Layers{}); err != nil {
-		t.Fatal(err)
+	for name, replace := range map[string][]string{
+		"in front":  {"48,13,13", "48,3,3", "[6,6,6,6]", "[1,1,1,1]"},
+		"behind it": {"12,48,1,1", "48,48,3,3", "Conv (s, up)", "Conv <pads = [1,1,1,1]> (s, up)", "blocksize = 2", "blocksize = 4"},
+	} {
+		m := parseInferred(t, strings.NewReplacer(replace...).Replace(joinable))
+		fill(t, m)
+		before := m.Clone()
+		if err := PrepareStatic(m, named(t, "onnxruntime"), Layers{}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := operators(m.Graph), "Conv Conv LeakyRelu Conv Concat Conv Conv DepthToSpace"; got != want {
+			t.Fatalf("%s: operators are %s, want %s", name, got, want)
+		}
+		x := picture(6, 7)
+		sameValues(t, run(t, m, x), run(t, before, x))
 	}
-	if got, want := operators(m.Graph), "Conv Conv LeakyRelu Conv Concat Conv Conv DepthToSpace"; got != want {
-		t.Fatalf("operators are %s, want %s", got, want)
-	}
-	x := picture(6, 7)
-	sameValues(t, run(t, m, x), run(t, before, x))
 }
 
 // TestJoinSkipNot: what cannot be joined, or would lose by it, stays.
