@@ -71,8 +71,8 @@ var forms = []form{
 	{"openvino 8 bits", false, everywhere, static("openvino", 8)},
 	{"tensorrt 8 bits", false, regexp.MustCompile("^(ort.*|tract|reference|web)$"), static("tensorrt", 8)}, // TensorRT itself wants a GPU
 	{"web 8 bits", false, everywhere, static("web", 8)},
-	{"portable 8 bits", true, functions, dynamic(8, 0)},
-	{"portable 4 bits", true, regexp.MustCompile("^(ort|ort extended|ort disabled|reference|web)$"), dynamic(4, 0)},
+	{"portable 8 bits", true, functions, dynamic(8)},
+	{"portable 4 bits", true, regexp.MustCompile("^(ort|ort extended|ort disabled|reference|web)$"), dynamic(4)},
 	{"portable 4 bits opset 18 inlined", true, everywhere, inlined(4, 18)},
 	{"storage 4 bits", false, regexp.MustCompile("^(ort.*|reference|web)$"), static("storage", 4)},
 	{"storage 2 bits", false, regexp.MustCompile("^(ort|ort extended|ort disabled|reference|web)$"), static("storage", 2)},
@@ -111,10 +111,8 @@ func static(name string, bits int) func(*onnx.Model, *calib.Dataset) (*onnx.Mode
 }
 
 // dynamic is the form that daq quantize writes unless told otherwise.
-func dynamic(bits int, opset int64) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
-	o := settings(bits, passes.Calibrated)
-	o.Opset = opset
-	return emit(o)
+func dynamic(bits int) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {
+	return emit(settings(bits, passes.Calibrated))
 }
 
 func inlined(bits int, opset int64) func(*onnx.Model, *calib.Dataset) (*onnx.Model, error) {

@@ -42,14 +42,10 @@ func keepFloat(g *onnx.Graph) {
 			codes[c] = int32(math.RoundToEven(float64(b) / float64(scale)))
 		}
 		name := n.Label() + "_bias"
-		dq := g.NewNode("DequantizeLinear", []*onnx.Value{
+		n.SetInput(2, insertBefore(n, "DequantizeLinear", name+"_dequantized", onnx.Type{Elem: onnx.Float, Shape: onnx.ShapeOf(int64(len(codes)))}, []*onnx.Value{
 			g.AddInitializer(g.UniqueName(name+"_codes"), onnx.NewTensor(onnx.Int32, []int64{int64(len(codes))}, codes)),
 			g.AddInitializer(g.UniqueName(name+"_scale"), onnx.Scalar(scale)),
-		}, []string{g.UniqueName(name + "_dequantized")}, onnx.Attr("axis", int64(0)))
-		dq.Name = dq.Outputs[0].Name
-		dq.Outputs[0].Type = onnx.Type{Elem: onnx.Float, Shape: onnx.ShapeOf(int64(len(codes)))}
-		n.SetInput(2, dq.Outputs[0])
-		g.InsertBefore(n, dq)
+		}, onnx.Attr("axis", int64(0))))
 		i++
 	}
 }

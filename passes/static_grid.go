@@ -76,7 +76,7 @@ func (m *staticPlanner) followers(plan *Plan) {
 	for _, v := range m.place.values {
 		a := whole[v.Name]
 		if c := m.place.concatOfSum(v); c != nil {
-			if of := whole[c.Outputs[0].Name]; of.Bits == a.Bits && of.Scale <= a.Scale*followCoarser {
+			if of := whole[c.Outputs[0].Name]; of.Bits == a.Bits && of.Scale <= a.Scale {
 				a.Scale, a.ZeroPoint = of.Scale, of.ZeroPoint
 			}
 			continue
@@ -93,9 +93,6 @@ func (m *staticPlanner) followers(plan *Plan) {
 		}
 	}
 }
-
-// followCoarser is by how much a scale may become coarser where that saves rounding again.
-const followCoarser = 1.0
 
 // concatOfSum returns the one Concat on codes that reads a float sum, nil without.
 func (p *placement) concatOfSum(v *onnx.Value) (concat *onnx.Node) {
@@ -134,6 +131,12 @@ func (p *placement) whole(v *onnx.Value) (whole *onnx.Value, at int) {
 		}
 	}
 	return nil, 0
+}
+
+// onGridOfOthers reports whether a channel is of pixels, which take the grid of the features beside them (AlignPixels).
+func (p *placement) onGridOfOthers(v *onnx.Value, c int) bool {
+	v, _ = p.part(v, c)
+	return isBesideFeatures(v)
 }
 
 // part returns the part on the grid of v that channel c is of, and its channel there:

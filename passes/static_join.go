@@ -117,16 +117,9 @@ func pictureOf(v *onnx.Value) *onnx.Value {
 
 func (p *placement) join(n, head *onnx.Node, signs bool) {
 	g, x, y := n.Graph(), n.Inputs[0], p.skip.Outputs[0]
-	add := func(op, name string, channels int64, inputs []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
-		node := g.NewNode(op, inputs, []string{y.Name + name}, attrs...)
-		node.Name, node.Outputs[0].Type = node.Outputs[0].Name, withChannels(x.Type, channels)
-		return node.Outputs[0]
-	}
-	pixels := add("Conv", "_pixels", pixelChannels, []*onnx.Value{pictureOf(head.Inputs[0]), nil, nil})
+	pixels := insertBefore(n, "Conv", y.Name+"_pixels", withChannels(x.Type, pixelChannels), []*onnx.Value{pictureOf(head.Inputs[0]), nil, nil})
 	scalePixels(pixels.Producer, 1, 0, 1)
-	both := add("Concat", "_joined", channelsOf(x)+pixelChannels, []*onnx.Value{x, pixels}, onnx.Attr("axis", int64(1)))
-	g.InsertBefore(n, pixels.Producer)
-	g.InsertBefore(n, both.Producer)
+	both := insertBefore(n, "Concat", y.Name+"_joined", withChannels(x.Type, channelsOf(x)+pixelChannels), []*onnx.Value{x, pixels}, onnx.Attr("axis", int64(1)))
 	n.SetInput(0, both)
 
 	a, _ := shifted(head.Inputs[0])
@@ -160,9 +153,7 @@ func (p *placement) join(n, head *onnx.Node, signs bool) {
 	sum, readers := n.Outputs[0], y.Uses()
 	sum.Type = withChannels(y.Type, shape[0])
 	if signs {
-		sum = add("Relu", "_signs", shape[0], []*onnx.Value{sum})
-		sum.Type = n.Outputs[0].Type
-		g.InsertBefore(p.skip, sum.Producer)
+		sum = insertBefore(p.skip, "Relu", y.Name+"_signs", sum.Type, []*onnx.Value{sum})
 	}
 	for _, u := range readers {
 		u.Node.SetInput(u.Index, sum)
@@ -174,12 +165,6 @@ func (p *placement) join(n, head *onnx.Node, signs bool) {
 	g.Remove(head)
 }
 
-func withChannels(t onnx.Type, channels int64) onnx.Type {
-	t.Shape = slices.Clone(t.Shape)
-	t.Shape[1] = onnx.Known(channels)
-	return t
-}
-
 // floatBias returns the bias of a convolution, zeros where it has none.
 func floatBias(n *onnx.Node) []float32 {
 	if n.Input(2) == nil {
@@ -187,14 +172,6 @@ func floatBias(n *onnx.Node) []float32 {
 	}
 	b, _ := n.Inputs[2].Const.Float32s()
 	return b
-}
-
-func negative(list []float32) []float32 {
-	negative := make([]float32, len(list))
-	for i, x := range list {
-		negative[i] = -x
-	}
-	return negative
 }
 
 // scalePixels gives a convolution of a picture the weights that make scale*picture - offset and a channel that

@@ -78,13 +78,10 @@ func (p *placement) twin(n *onnx.Node) {
 		if u.Node != p.skip || len(v.Uses()) == 1 {
 			continue
 		}
-		g, x := n.Graph(), n.Inputs[0]
+		x := n.Inputs[0]
 		for _, old := range nodes {
 			out := old.Outputs[0]
-			copied := g.NewNode(old.Op, append([]*onnx.Value{x}, old.Inputs[1:]...), []string{out.Name + "_skip"}, slices.Clone(old.Attrs)...)
-			copied.Name, copied.Outputs[0].Type = copied.Outputs[0].Name, out.Type
-			g.InsertBefore(nodes[0], copied)
-			x = copied.Outputs[0]
+			x = insertBefore(nodes[0], old.Op, out.Name+"_skip", out.Type, append([]*onnx.Value{x}, old.Inputs[1:]...), slices.Clone(old.Attrs)...)
 		}
 		u.Node.SetInput(u.Index, x)
 	}

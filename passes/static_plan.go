@@ -121,7 +121,7 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 		if s := m.channels(v); s != nil {
 			b.ranges[v], b.power[v] = m.ranges(v, s), powers(s)
 			for c := range s {
-				if part, _ := m.place.part(v, c); isBesideFeatures(part) {
+				if m.place.onGridOfOthers(v, c) {
 					b.ranges[v][c], b.power[v][c] = 0, 0
 				}
 			}
@@ -148,10 +148,10 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 
 // energyOf is the energy of a channel where it is rounded.
 func (m *staticPlanner) energyOf(v *onnx.Value, c int) float64 {
-	v, c = m.place.part(v, c)
-	if isBesideFeatures(v) {
+	if m.place.onGridOfOthers(v, c) {
 		return 0
 	}
+	v, c = m.place.part(v, c)
 	return m.energy[v][c]
 }
 
@@ -261,7 +261,7 @@ func (m *staticPlanner) spectrum(g *grid) *spectrum {
 	for _, v := range g.heads {
 		slopes := m.place.slopes(v)
 		for c, s := range m.channels(v) {
-			if part, _ := m.place.part(v, c); isBesideFeatures(part) {
+			if m.place.onGridOfOthers(v, c) {
 				continue
 			}
 			channels = append(channels, spectrumChannel{&s, m.factor(v, c), m.energyOf(v, c), slopes.at(c)})

@@ -26,15 +26,11 @@ func poolMoments(m *onnx.Model) error {
 		}
 		old := n.Outputs[0]
 		add := func(op, name string, inputs ...*onnx.Value) *onnx.Value {
-			node := g.NewNode(op, inputs, []string{old.Name + name})
-			node.Name, node.Outputs[0].Type = node.Outputs[0].Name, old.Type
-			g.InsertBefore(n, node)
-			return node.Outputs[0]
+			return insertBefore(n, op, old.Name+name, old.Type, inputs)
 		}
 		var y *onnx.Value
 		if of, two := differences(x); of != nil && means[of] != nil && x.Producer.Inputs[0].Producer.Inputs[1] == means[of] {
-			squares := add("Pow", "_squares", of, two)
-			squares.Type = of.Type
+			squares := insertBefore(n, "Pow", old.Name+"_squares", of.Type, []*onnx.Value{of, two})
 			y = add("Sub", "_difference", add("GlobalAveragePool", "_power", squares), add("Mul", "_square", means[of], means[of]))
 			y = add("Relu", "_variance", y) // rounding may leave less than nothing
 		} else if y = means[x]; y == nil {

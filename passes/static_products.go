@@ -75,10 +75,7 @@ func readParts(g *onnx.Graph, l Layers) {
 		old, _ := w.Float32s()
 		name, at, sum := n.Label(), 0, (*onnx.Value)(nil)
 		add := func(op, suffix string, inputs []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
-			node := g.NewNode(op, inputs, []string{g.UniqueName(fmt.Sprint(name, "_", suffix))}, attrs...)
-			node.Name, node.Outputs[0].Type = node.Outputs[0].Name, n.Outputs[0].Type
-			g.InsertBefore(n, node)
-			return node.Outputs[0]
+			return insertBefore(n, op, name+"_"+suffix, n.Outputs[0].Type, inputs, attrs...)
 		}
 		for i, v := range whole.Inputs {
 			channels := int(channelsOf(v))
@@ -143,10 +140,7 @@ func giveFloats(g *onnx.Graph) {
 		codes := dq.Inputs[0].Const
 		name, x, y := n.Label(), n.Inputs[0], n.Outputs[0]
 		add := func(op, suffix string, shape []onnx.Dim, inputs []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
-			node := g.NewNode(op, inputs, []string{g.UniqueName(name + suffix)}, attrs...)
-			node.Name, node.Outputs[0].Type = node.Outputs[0].Name, onnx.Type{Elem: onnx.Float, Shape: shape}
-			g.InsertBefore(n, node)
-			return node.Outputs[0]
+			return insertBefore(n, op, name+suffix, onnx.Type{Elem: onnx.Float, Shape: shape}, inputs, attrs...)
 		}
 		outs, ins := int(codes.Shape[0]), int(codes.Shape[1])
 		turned := make([]byte, len(codes.Data))

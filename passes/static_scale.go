@@ -25,9 +25,7 @@ func FreeSkip(m *onnx.Model, t *target.Target, l Layers) {
 	at := slices.Index(g.Nodes, skip)
 	add := func(op, name string, inputs []*onnx.Value, channels int, attrs ...*onnx.Attribute) *onnx.Value {
 		n := g.NewNode(op, inputs, []string{y.Name + name}, attrs...)
-		n.Name, n.Outputs[0].Type = n.Outputs[0].Name, y.Type
-		n.Outputs[0].Type.Shape = slices.Clone(y.Type.Shape)
-		n.Outputs[0].Type.Shape[1] = onnx.Known(int64(channels))
+		n.Name, n.Outputs[0].Type = n.Outputs[0].Name, withChannels(y.Type, int64(channels))
 		at++
 		g.Nodes = slices.Insert(g.Nodes, at, n)
 		return n.Outputs[0]

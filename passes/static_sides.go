@@ -80,12 +80,8 @@ func splitConv(n *onnx.Node) {
 }
 
 func negated(t *onnx.Tensor) *onnx.Tensor {
-	old, _ := t.Float32s()
-	data := make([]float32, len(old))
-	for i, x := range old {
-		data[i] = -x
-	}
-	return onnx.NewTensor(onnx.Float, t.Shape, data)
+	data, _ := t.Float32s()
+	return onnx.Floats(t.Shape, negative(data)...)
 }
 
 // isSide reports whether a convolution makes one side of zero of a value (splitSides).

@@ -29,12 +29,17 @@ func readSigns(n *onnx.Node) {
 	row := int(w.Shape[1] * w.Shape[2] * w.Shape[3])
 	wide := make([]float32, 0, 2*len(old))
 	for filter := range slices.Chunk(old, row) {
-		wide = append(wide, filter...)
-		for _, x := range filter {
-			wide = append(wide, -x)
-		}
+		wide = append(append(wide, filter...), negative(filter)...)
 	}
 	setConstant(n, 1, n.Inputs[1].Name, onnx.Floats([]int64{w.Shape[0], 2 * w.Shape[1], w.Shape[2], w.Shape[3]}, wide...))
+}
+
+func negative(list []float32) []float32 {
+	negative := make([]float32, len(list))
+	for i, x := range list {
+		negative[i] = -x
+	}
+	return negative
 }
 
 // share returns the share that convolutions have of the multiplications of all of a model, 1 where

@@ -373,11 +373,9 @@ func (w *widener) without(n *onnx.Node, v *onnx.Value) *onnx.Value {
 		}
 		return w.g.AddInitializer(name, onnx.Int64s(x))
 	}
-	slice := w.g.NewNode("Slice", []*onnx.Value{v, bound("channel", from), bound("channel", from+channelsOf(v)), bound("axis", 1)}, []string{w.g.UniqueName(v.Name + "_channels")})
-	slice.Name, slice.Outputs[0].Type = slice.Outputs[0].Name, v.Type
-	w.g.InsertBefore(n, slice)
-	w.sliced[v] = slice.Outputs[0]
-	return slice.Outputs[0]
+	slice := insertBefore(n, "Slice", v.Name+"_channels", v.Type, []*onnx.Value{v, bound("channel", from), bound("channel", from+channelsOf(v)), bound("axis", 1)})
+	w.sliced[v] = slice
+	return slice
 }
 
 // widenable reports whether a node is a convolution that channels can be added to: of one

@@ -128,7 +128,7 @@ func openvinoNegativeFactors(v *view, report reporter) {
 		}
 		for mul := from.Producer; mul != nil && mul.Is("Mul", "Div") && lacks(mul) == ""; mul = mul.Input(0).Producer {
 			factors := constant(mul.Input(1))
-			if factors == nil || isFixed(mul.Outputs[0]) || !inOwnKernel(mul.Input(0)) {
+			if _, fixed := mul.Outputs[0].Type.Shape.Ints(); factors == nil || fixed || !inOwnKernel(mul.Input(0)) {
 				break
 			}
 			if f := numbers(factors); len(f) > 1 && slices.ContainsFunc(f, func(x float64) bool { return x < 0 }) {
@@ -137,11 +137,6 @@ func openvinoNegativeFactors(v *view, report reporter) {
 			}
 		}
 	}
-}
-
-// isFixed reports whether the sizes of a tensor are known.
-func isFixed(x *onnx.Value) bool {
-	return len(x.Type.Shape) > 0 && !slices.ContainsFunc(x.Type.Shape, func(d onnx.Dim) bool { return !d.IsKnown() })
 }
 
 // inOwnKernel reports whether OpenVINO computes what it makes of x apart from what gives x.
