@@ -69,7 +69,7 @@ func (p *placement) worthIntegers(n *onnx.Node, behind bool) bool {
 		return false
 	case onGrid(y, p.target):
 		return !behind || !isThin(x) || !isThin(y)
-	case isPicture(y): // what is added to a picture of the size that comes out, unless codes lie two levels apart
+	case isPicture(y) && !joinsFeatures(y): // what is added to a picture of the size that comes out, unless codes lie two levels apart
 		onThin, onMany := behind && isThin(x) && p.large[x], !isThin(x) && !p.large[x]
 		next := soleReader(y)
 		return !p.target.Activations.Symmetric && (onThin || onMany && next != nil && next.Is("Add"))
@@ -137,6 +137,14 @@ func enlarged(g *onnx.Graph) map[*onnx.Value]bool {
 func isPicture(v *onnx.Value) bool {
 	c := channelsOf(v)
 	return c >= 0 && c <= pictureChannels
+}
+
+// joinsFeatures reports whether a value becomes channels of a Concat: features, however few.
+func joinsFeatures(v *onnx.Value) bool {
+	if next := soleReader(v); next != nil && next.Is("Relu", "LeakyRelu", "PRelu") {
+		v = next.Outputs[0]
+	}
+	return isConcatenated(v)
 }
 
 // isPoint reports whether a value is one number for each channel: statistics of a picture, each of
