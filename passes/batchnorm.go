@@ -10,22 +10,20 @@ import (
 
 // Affine puts what follows a convolution and is one factor and one offset for
 // each channel into its weights and bias: BatchNormalization, Mul and Div by
-// constants, Add and Sub of constants. The convolution must have no other
-// reader. Weights are computed in float64.
+// constants, Add and Sub of constants. A sum of convolutions and DepthToSpace may stand
+// between: pictures are scaled and get their mean back there. Nothing else may read what is
+// between. Weights are computed in float64.
 var Affine = Pass{"batchnorm", func(_ context.Context, m *onnx.Model) (int, error) {
 	changes := 0
 	err := eachGraph(m.Graph, func(g *onnx.Graph) error {
 		for _, n := range slices.Clone(g.Nodes) {
-			conv, a := affineAfterConv(n, m.Opset(""))
-			if a == nil || !canShortCut(n.Outputs[0], conv.Outputs[0]) || listedInside(g, n.Outputs[0]) || listedInside(g, conv.Outputs[0]) {
-				continue
-			}
-			if !a.into(conv) {
+			x, a := affineOf(n, m.Opset(""))
+			if a == nil || !canShortCut(n.Outputs[0], x) || listedInside(g, n.Outputs[0]) || listedInside(g, x) || !intoAll(a.takers(x)) {
 				continue
 			}
 			out := n.Outputs[0]
-			conv.Outputs[0].Type = out.Type
-			out.ReplaceUses(conv.Outputs[0])
+			x.Type = out.Type
+			out.ReplaceUses(x)
 			g.Remove(n)
 			changes++
 		}
@@ -45,30 +43,83 @@ func newAffine(channels int64) *affine {
 	return a
 }
 
-// affineAfterConv returns the convolution that n alone reads and what n does to
+// affineOf returns the operand of n that convolutions alone make and what n does to
 // its channels; nil when n is none of that.
-func affineAfterConv(n *onnx.Node, opset int64) (*onnx.Node, *affine) {
+func affineOf(n *onnx.Node, opset int64) (*onnx.Value, *affine) {
 	if !n.Is("BatchNormalization", "Mul", "Div", "Add", "Sub") {
 		return nil, nil
 	}
-	at := operand(n)
-	x := n.Input(at)
-	if x == nil || x.Producer == nil || !x.Producer.Is("Conv", "ConvTranspose") || len(x.Uses()) != 1 || x.IsOutput() || x.Graph() != n.Graph() {
+	x := n.Input(operand(n))
+	if x == nil || soleReader(x) != n {
 		return nil, nil
 	}
-	conv := x.Producer
-	weight := floatConst(conv, 1)
-	if weight == nil || len(weight.Shape) < 3 || len(weight.Data) == 0 || conv.Int("group", 1) < 1 || weight.Shape[0]%conv.Int("group", 1) != 0 || conv.Input(2) != nil && floatConst(conv, 2) == nil {
+	channels, rank := convChannels(x)
+	switch {
+	case channels == 0:
 		return nil, nil
+	case n.Is("BatchNormalization"):
+		return x, batchNormalization(n, channels, opset)
 	}
-	count := weight.Shape[0]
-	if conv.Is("ConvTranspose") {
-		count = weight.Shape[1] * conv.Int("group", 1)
+	return x, constantAffine(n, channels, rank)
+}
+
+// convChannels returns how many channels the convolutions have that alone make a value, and how many
+// dimensions it has; 0 when something else does.
+func convChannels(x *onnx.Value) (channels int64, rank int) {
+	if x == nil || x.Producer == nil || soleReader(x) == nil {
+		return 0, 0
 	}
-	if n.Is("BatchNormalization") {
-		return conv, batchNormalization(n, count, opset)
+	switch n := x.Producer; {
+	case n.Is("Conv", "ConvTranspose"):
+		w, group := floatConst(n, 1), n.Int("group", 1)
+		if w == nil || len(w.Shape) < 3 || len(w.Data) == 0 || group < 1 || w.Shape[0]%group != 0 || n.Input(2) != nil && floatConst(n, 2) == nil {
+			return 0, 0
+		}
+		if n.Is("ConvTranspose") {
+			return w.Shape[1] * group, len(w.Shape)
+		}
+		return w.Shape[0], len(w.Shape)
+	case n.Is("DepthToSpace"):
+		channels, rank = convChannels(n.Input(0))
+		block := n.Int("blocksize", 1)
+		if block < 1 || block > channels || channels%(block*block) != 0 {
+			return 0, 0
+		}
+		return channels / (block * block), rank
+	case n.Is("Add") && len(n.Inputs) == 2 && n.Inputs[0] != n.Inputs[1]:
+		channels, rank = convChannels(n.Inputs[0])
+		if other, dims := convChannels(n.Inputs[1]); other != channels || dims != rank {
+			return 0, 0
+		}
+		return channels, rank
 	}
-	return conv, constantAffine(n, count, len(weight.Shape))
+	return 0, 0
+}
+
+// taker is a convolution and what it must do to its channels.
+type taker struct {
+	conv *onnx.Node
+	do   *affine
+}
+
+// takers returns what must be done by the convolutions that alone make a value (convChannels) for
+// a to be done to it: all sides of a sum are scaled, the first gets the offset.
+func (a *affine) takers(x *onnx.Value) []taker {
+	switch n := x.Producer; n.Op {
+	case "DepthToSpace":
+		channels, _ := convChannels(n.Inputs[0])
+		before := newAffine(channels)
+		for c := range before.scale {
+			to := shuffledOf(n, c, len(before.scale), len(a.scale))
+			before.scale[c], before.offset[c] = a.scale[to], a.offset[to]
+		}
+		return before.takers(n.Inputs[0])
+	case "Add":
+		factors := affine{a.scale, make([]float64, len(a.scale))}
+		return append(a.takers(n.Inputs[0]), factors.takers(n.Inputs[1])...)
+	default:
+		return []taker{{n, a}}
+	}
 }
 
 // operand returns which input of an Add, Sub, Mul or Div is the one that a constant
@@ -173,9 +224,29 @@ func perChannel(t *onnx.Tensor, channels int64, rank int) []float64 {
 	return out
 }
 
-// into changes weights and bias of a convolution; false when that would not
-// give finite numbers.
-func (a *affine) into(conv *onnx.Node) bool {
+// intoAll changes weights and bias of convolutions; false, and nothing is changed, when that
+// would not give finite numbers.
+func intoAll(takers []taker) bool {
+	weights, biases := make([]*onnx.Tensor, len(takers)), make([]*onnx.Tensor, len(takers))
+	for i, t := range takers {
+		if weights[i], biases[i] = t.do.into(t.conv); weights[i] == nil {
+			return false
+		}
+	}
+	for i, t := range takers {
+		name := t.conv.Label() + "_bias"
+		if t.conv.Input(2) != nil {
+			name = t.conv.Inputs[2].Name
+		}
+		setConstant(t.conv, 1, t.conv.Inputs[1].Name, weights[i])
+		setConstant(t.conv, 2, name, biases[i])
+	}
+	return true
+}
+
+// into returns the weights and bias of a convolution that also does a; nil when they would
+// not be finite.
+func (a *affine) into(conv *onnx.Node) (weights, biases *onnx.Tensor) {
 	weight := conv.Inputs[1].Const
 	old, _ := weight.Float32s()
 	data := make([]float32, len(old))
@@ -196,7 +267,7 @@ func (a *affine) into(conv *onnx.Node) bool {
 	if conv.Input(2) != nil {
 		before, _ := conv.Inputs[2].Const.Float32s()
 		if len(before) != len(bias) {
-			return false
+			return nil, nil
 		}
 		copy(bias, before)
 	}
@@ -204,15 +275,9 @@ func (a *affine) into(conv *onnx.Node) bool {
 		bias[c] = float32(float64(bias[c])*a.scale[c] + a.offset[c])
 	}
 	if !finite(data) || !finite(bias) {
-		return false
+		return nil, nil
 	}
-	biasName := conv.Label() + "_bias"
-	if conv.Input(2) != nil {
-		biasName = conv.Inputs[2].Name
-	}
-	setConstant(conv, 1, conv.Inputs[1].Name, onnx.NewTensor(onnx.Float, weight.Shape, data))
-	setConstant(conv, 2, biasName, onnx.Floats([]int64{int64(len(bias))}, bias...))
-	return true
+	return onnx.NewTensor(onnx.Float, weight.Shape, data), onnx.Floats([]int64{int64(len(bias))}, bias...)
 }
 
 func finite(data []float32) bool {

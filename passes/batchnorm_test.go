@@ -21,6 +21,21 @@ func TestAffine(t *testing.T) {
 		{"grouped with shared weights",
 			in + `<float[2,1,1,1] k = {1,2}, float[2,1,1] s = {2,3}> { c = Conv <group = 2> (x, k)  d = Conv <group = 2> (x, k)  e = Mul (c, s)  y = Add (e, d) }`,
 			in + `<float[2,1,1,1] k = {1,2}, float[2,1,1,1] k_1 = {2,6}, float[2] c_bias = {0,0}> { c = Conv <group = 2> (x, k_1, c_bias)  d = Conv <group = 2> (x, k)  y = Add (c, d) }`},
+		{"sum of convolutions",
+			in + `<float[2,2,1,1] k = {1,2,3,4}, float[2] q = {1,1}, float[2,1,1] s = {2,4}, float b = {0.5}>
+			{ c = Conv (x, k, q)  d = Conv (x, k)  e = Add (c, d)  f = Mul (e, s)  y = Add (f, b) }`,
+			in + `<float[2,2,1,1] k = {2,4,12,16}, float[2] q = {2.5,4.5}, float[2,2,1,1] k_1 = {2,4,12,16}, float[2] d_bias = {0,0}>
+			{ c = Conv (x, k_1, q)  d = Conv (x, k, d_bias)  y = Add (c, d) }`},
+		{"depth to space",
+			`g (float[n,1,h,w] x) => (float[n,2,H,W] y) <float[8,1,1,1] k = {1,2,3,4,5,6,7,8}, float[2,1,1] s = {2,10}, float[1,2,1,1] b = {1,2}>
+			{ c = Conv (x, k)  d = DepthToSpace <blocksize = 2> (c)  e = Mul (d, s)  y = Add (e, b) }`,
+			`g (float[n,1,h,w] x) => (float[n,2,H,W] y) <float[8,1,1,1] k = {2,20,6,40,10,60,14,80}, float[8] c_bias = {1,2,1,2,1,2,1,2}> { c = Conv (x, k, c_bias)  y = DepthToSpace <blocksize = 2> (c) }`},
+		{"depth to space, CRD",
+			`g (float[n,1,h,w] x) => (float[n,2,H,W] y) <float[8,1,1,1] k = {1,2,3,4,5,6,7,8}, float[2,1,1] s = {2,10}>
+			{ c = Conv (x, k)  d = DepthToSpace <blocksize = 2, mode = "CRD"> (c)  y = Mul (d, s) }`,
+			`g (float[n,1,h,w] x) => (float[n,2,H,W] y) <float[8,1,1,1] k = {2,4,6,8,50,60,70,80}, float[8] c_bias = {0,0,0,0,0,0,0,0}> { c = Conv (x, k, c_bias)  y = DepthToSpace <blocksize = 2, mode = "CRD"> (c) }`},
+		keep("sum with what is no convolution", in+`<float[2,2,1,1] k = {1,2,3,4}, float s = {2}> { c = Conv (x, k)  d = Add (c, x)  y = Mul (d, s) }`),
+		keep("sum of unlike channels", in+`<float[2,2,1,1] k = {1,2,3,4}, float[1,2,1,1] l = {1,2}, float s = {2}> { c = Conv (x, k)  e = Conv (x, l)  d = Add (c, e)  y = Mul (d, s) }`),
 		keep("another reader", in+`<float[2,2,1,1] k = {1,2,3,4}, float s = {2}> { c = Conv (x, k)  d = Mul (c, s)  y = Add (c, d) }`),
 		keep("factor by column", in+`<float[2,2,1,1] k = {1,2,3,4}, float[2] s = {2,3}> { c = Conv (x, k)  y = Mul (c, s) }`),
 		keep("constant over conv", in+`<float[2,2,1,1] k = {1,2,3,4}, float s = {2}> { c = Conv (x, k)  y = Div (s, c) }`),

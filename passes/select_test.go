@@ -91,10 +91,10 @@ func TestSelectPlainChain(t *testing.T) {
 }
 
 // What the body rule leaves float in the real networks: the first convolution,
-// the upsampler and the last ones, attention behind global pooling, mean shifts.
+// the upsampler and the last ones, attention behind global pooling, the mean shift in front.
 func TestSelectRealNetworks(t *testing.T) {
 	float := map[string]int{
-		"EDSR_x2": 3, "SRResNet_x4": 4, "RDN_x2": 5, "CARN_x2": 6, "CARN_M_x4": 7, "WDSRb8_x2": 3, "RLFN_x2": 2,
+		"EDSR_x2": 3, "SRResNet_x4": 4, "RDN_x2": 5, "CARN_x2": 5, "CARN_M_x4": 6, "WDSRb8_x2": 3, "RLFN_x2": 2,
 		"RFDN_x4": 2, "FMEN_x4": 2, "IMDN_x4": 14, "PAN_x4": 8, "VDSR_Y_x1": 2, "LapSRN_Y_x2": 4, "ESRGAN_slim_x2": 5,
 	}
 	for _, net := range testenv.Models(t) {

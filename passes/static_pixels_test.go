@@ -45,8 +45,7 @@ g (float[n,3,h,w] x, float[8,8,3,3] k, float[12,8,3,3] up) => (float[n,3,H,W] y)
    [body2] c = Conv <pads: ints = [1, 1, 1, 1]> (b, k)
    [body3] d = Conv <pads: ints = [1, 1, 1, 1]> (c, k)
    [last] s = Add (a_skip, d)
-   [s_scaled] s_scaled = Mul (s, s_factors)
-   [up] u = Conv <pads: ints = [1, 1, 1, 1]> (s_scaled, up)
+   [up] u = Conv <pads: ints = [1, 1, 1, 1]> (s, up)
    y = DepthToSpace <blocksize: int = 2> (u)`
 	if got := body(m); got != want {
 		t.Errorf("graph is\n%s\nwant\n%s", got, want)

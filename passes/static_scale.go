@@ -16,7 +16,7 @@ func FreeSkip(m *onnx.Model, t *target.Target, l Layers) {
 	g := m.Graph
 	p := place(g, t, l)
 	skip := p.skip
-	if skip == nil || channelsOf(skip.Outputs[0]) < 0 || skip.Outputs[0].IsOutput() {
+	if skip == nil || channelsOf(skip.Outputs[0]) < 0 || !slices.ContainsFunc(skip.Outputs[0].Uses(), p.wantsFactors) {
 		return
 	}
 	y := skip.Outputs[0]
@@ -48,6 +48,11 @@ func FreeSkip(m *onnx.Model, t *target.Target, l Layers) {
 			readSigns(u.Node)
 		}
 	}
+}
+
+// wantsFactors reports whether what reads a value could have factors of its channels: not a convolution in float.
+func (p *placement) wantsFactors(u onnx.Use) bool {
+	return !u.Node.Is("Conv", "ConvTranspose") || p.convs[u.Node]
 }
 
 // scalesChannels reports whether a node is a Mul by a constant for each channel,

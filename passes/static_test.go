@@ -130,6 +130,36 @@ g (float[n,1,h,w] x, float[64,1,3,3] head, float[4,1,3,3] four, float[64,64,3,3]
 	}
 }
 
+// TestThinConvolutions: few channels that become features of a Concat are computed in integers; so is, behind the last
+// skip, what makes few of many, where it is a fortieth of the network or more.
+func TestThinConvolutions(t *testing.T) {
+	const before = `<ir_version: 8, opset_import: ["" : 13]>
+g (float[n,3,h,w] x, float[64,3,3,3] head, float[4,64,3,3] four, float[64,64,3,3] k, float[64,68,1,1] gather, float[32,64,3,3] thin, float[3,32,3,3] tail, float[3,64,3,3] end, float[512,64,3,3] wide, float[64,512,3,3] narrow) => (float[n,3,h,w] y)
+{
+  a = Conv <pads = [1,1,1,1]> (x, head)
+  b = Conv <pads = [1,1,1,1]> (a, k)
+  c = Conv <pads = [1,1,1,1]> (b, four)
+  d = Relu (c)
+  `
+	const end = `g = Conv <pads = [1,1,1,1]> (f, k)  s = Add (a, g)  u = Conv <pads = [1,1,1,1]> (s, thin)  v = Relu (u)  y = Conv <pads = [1,1,1,1]> (v, tail) }`
+	for _, c := range []struct {
+		name, nodes, value string
+		integer            bool
+	}{
+		{"features of a Concat", "e = Concat <axis = 1> (b, d)  f = Conv (e, gather)  " + end, "c", true},
+		{"a picture", "y = Add (d, d) }", "c", false},
+		{"much of the network", "e = Concat <axis = 1> (b, d)  f = Conv (e, gather)  " + end, "u", true},
+		{"little of it", "p = Conv <pads = [1,1,1,1]> (b, wide)  q = Conv <pads = [1,1,1,1]> (p, narrow)  r = Conv <pads = [1,1,1,1]> (q, wide)  f = Conv <pads = [1,1,1,1]> (r, narrow)  " + end, "u", false},
+		{"few of few", "f = Conv <pads = [1,1,1,1]> (b, k)  " + end, "y", false},
+	} {
+		m := parseInferred(t, before+c.nodes)
+		fill(t, m)
+		if p := place(m.Graph, named(t, "onnxruntime"), Layers{}); p.convs[m.Graph.Value(c.value).Producer] != c.integer {
+			t.Errorf("%s: computed in integers is %v, want %v", c.name, !c.integer, c.integer)
+		}
+	}
+}
+
 // fill makes initializers of all inputs of known shape.
 func fill(t *testing.T, m *onnx.Model) {
 	t.Helper()

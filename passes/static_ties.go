@@ -237,9 +237,13 @@ func (t *ties) joinDepthToSpace(n *onnx.Node) bool {
 
 // shuffled returns the channel that channel c goes to in a DepthToSpace.
 func shuffled(n *onnx.Node, c int) int {
-	channels := int(channelsOf(n.Outputs[0]))
+	return shuffledOf(n, c, int(channelsOf(n.Inputs[0])), int(channelsOf(n.Outputs[0])))
+}
+
+// shuffledOf is shuffled where types are not inferred: n makes out channels of in.
+func shuffledOf(n *onnx.Node, c, in, out int) int {
 	if n.Str("mode", "DCR") == "CRD" {
-		return c / (int(channelsOf(n.Inputs[0])) / channels)
+		return c / (in / out)
 	}
-	return c % channels
+	return c % out
 }
