@@ -39,6 +39,10 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 		return err
 	}
 	passes.AlignPixels(q.Model.Graph, q.Plan)
+	passes.AlignPatches(q.Model.Graph, q.Plan)
+	if t.FloatProducts {
+		passes.AlignParts(q.Model.Graph, q.Plan)
+	}
 	rounding, err := q.round(ctx, images, o)
 	if err != nil {
 		return err

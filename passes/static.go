@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 )
@@ -164,6 +165,9 @@ func codeScalar(t onnx.DataType, code int) *onnx.Tensor {
 // DequantizeLinear.
 func (e *staticEmitter) weights(n *onnx.Node, w *WeightPlan) error {
 	x := e.parameters[n.Inputs[0]]
+	if parts := partsOf(n); parts != nil {
+		x = e.parameters[parts[0]]
+	}
 	if x == nil {
 		return fmt.Errorf("its input %q is not quantized: plan that too, or leave the weights out", n.Inputs[0].Name)
 	}
@@ -184,8 +188,12 @@ func (e *staticEmitter) weights(n *onnx.Node, w *WeightPlan) error {
 	name := n.Inputs[1].Name
 	bias := make([]int32, channels)
 	biasScale := make([]float32, channels)
+	scales := slices.Clone(r.scales)
 	for c, b := range r.bias {
-		biasScale[c] = x.Scale * r.scales[c]
+		if scales[c] == quant.Eps { // of weights that are zero: a bias would not fit in units of that
+			scales[c] = max(scales[c], float32(math.Abs(float64(b)))/x.Scale/(1<<20))
+		}
+		biasScale[c] = x.Scale * scales[c]
 		bias[c] = int32(min(max(math.RoundToEven(float64(b)/float64(biasScale[c])), math.MinInt32), math.MaxInt32))
 	}
 	dequantize := func(input int, name string, codes, scale *onnx.Tensor, zeroType onnx.DataType, axis int64) {
@@ -197,7 +205,7 @@ func (e *staticEmitter) weights(n *onnx.Node, w *WeightPlan) error {
 		n.SetInput(input, dq.Outputs[0])
 		e.g.InsertBefore(n, dq)
 	}
-	dequantize(1, name, onnx.NewTensor(onnx.Int8, float.Shape, codes), onnx.Floats([]int64{channels}, r.scales...), onnx.Int8, axis)
+	dequantize(1, name, onnx.NewTensor(onnx.Int8, float.Shape, codes), onnx.Floats([]int64{channels}, scales...), onnx.Int8, axis)
 	dequantize(2, n.Label()+"_bias", onnx.NewTensor(onnx.Int32, []int64{channels}, bias), onnx.Floats([]int64{channels}, biasScale...), onnx.Int32, 0)
 	e.done.Convolutions++
 	e.done.FloatBytes += int64(len(float.Data))

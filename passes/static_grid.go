@@ -62,6 +62,15 @@ func (p *placement) onlyConcatenated(v *onnx.Value) bool {
 		!slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return !p.concatenates(u.Node) })
 }
 
+// passedByFloats reports whether sums on a grid go on in float: what a window cuts off of them, only the layers that read
+// codes miss.
+func (p *placement) passedByFloats(g *grid) bool {
+	isSum := func(v *onnx.Value) bool { return v.Producer != nil && p.sumsForConcat(v.Producer) }
+	return slices.ContainsFunc(g.values, func(v *onnx.Value) bool {
+		return isSum(v) || p.concatenates(v.Producer) && slices.ContainsFunc(v.Producer.Inputs, isSum)
+	})
+}
+
 // followers gives what an absorbed Relu makes for a Concat alone the scale of that: its
 // codes are then moved up by the zero point, and not rounded again. A float sum that is rounded for
 // one Concat, and for convolutions that read it too, gets scale and zero point of that where
@@ -100,7 +109,7 @@ func (p *placement) concatOfSum(v *onnx.Value) (concat *onnx.Node) {
 		return nil
 	}
 	for _, u := range v.Uses() {
-		if u.Node.Is("Concat") {
+		if u.Node.Is("Concat") && !p.sideBySide(u.Node) {
 			if concat != nil || !p.concatenates(u.Node) {
 				return nil
 			}

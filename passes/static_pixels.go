@@ -30,9 +30,7 @@ func PrepareStatic(m *onnx.Model, t *target.Target, l Layers) error {
 	gateBehind(m.Graph)
 	readPixels(m.Graph, t, l)
 	joinSkip(m, t, l)
-	if t.FloatProducts {
-		readParts(m.Graph, l)
-	}
+	readPatches(m.Graph, t, l)
 	splitSides(m, t, l)
 	FreeSkip(m, t, l)
 	return onnx.Infer(m)

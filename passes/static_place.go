@@ -99,7 +99,7 @@ func weightsOf(n *onnx.Node) int {
 // of which was rounded, and the skip adds to what was rounded after each.
 func (p *placement) endsInSkip(n *onnx.Node) bool {
 	convs := 1
-	if x := n.Inputs[0]; x.Producer != nil && x.Producer.Is("Concat") {
+	if x := n.Inputs[0]; x.Producer != nil && x.Producer.Is("Concat") && !p.canGiveFloats(n) {
 		convs = 2
 	}
 	for v := n.Outputs[0]; p.skip != nil && len(v.Uses()) == 1 && !v.IsOutput(); {
@@ -178,14 +178,14 @@ func (p *placement) quantizes(v *onnx.Value) bool {
 	if len(v.Uses()) == 1 && !v.IsOutput() && p.target.Form(v.Uses()[0].Node) == target.Absorbed {
 		return false // the quantizer stands behind the absorbed node
 	}
-	if p.sumsIntoConv(v) || p.onlyBare(v) || p.givesFloats(v.Producer) {
+	if p.sideBySide(v.Producer) || p.sumsIntoConv(v) || p.onlyBare(v) || p.givesFloats(v.Producer) {
 		return false
 	}
 	if p.madeInIntegers(v) {
 		return true
 	}
 	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool {
-		return p.integer(u.Node) && (u.Index == 0 || !p.convs[u.Node])
+		return p.integer(u.Node) && (u.Index == 0 || !p.convs[u.Node]) || p.sideBySide(u.Node)
 	})
 }
 
@@ -239,7 +239,7 @@ func (p *placement) integer(n *onnx.Node) bool {
 	case form != target.Integer && form != target.Moves:
 		return false
 	}
-	if p.sumsProducts(n) {
+	if p.sideBySide(n) {
 		return false
 	}
 	if p.sumsForConcat(n) {
@@ -325,7 +325,7 @@ func onGrid(v *onnx.Value, t *target.Target) bool {
 // onGrid reports whether the codes of a quantized value are the pixels of a picture: the one
 // that comes in, or the one that comes out.
 func (p *placement) onGrid(v *onnx.Value) bool {
-	return isPixels(v) || p.convs[v.Producer] && onGrid(v, p.target)
+	return isPixels(v) || isPatches(v) || p.convs[v.Producer] && onGrid(v, p.target)
 }
 
 // thinChannels are as many as a block of a float convolution in ONNX Runtime has:
@@ -353,7 +353,7 @@ func (p *placement) floatReaders(v *onnx.Value) (names []string) {
 		return nil
 	}
 	for _, u := range v.Uses() {
-		if !p.integer(u.Node) && !slices.Contains(names, u.Node.Label()) {
+		if !p.integer(u.Node) && !p.sideBySide(u.Node) && !slices.Contains(names, u.Node.Label()) {
 			names = append(names, u.Node.Label())
 		}
 	}

@@ -268,6 +268,7 @@ func (m *staticPlanner) spectrum(g *grid) *spectrum {
 		}
 	}
 	s := newSpectrum(channels)
+	s.passed = m.place.passedByFloats(g)
 	s.gate = len(g.values) == 1 && opensGate(g.values[0])
 	return s
 }

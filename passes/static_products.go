@@ -1,7 +1,6 @@
 package passes
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/daq-sr/daq/internal/target"
@@ -12,18 +11,12 @@ import (
 // (target.FloatProducts), what adds up its result in float need not round it first.
 
 // canGiveFloats reports whether a node is a convolution that can be such a product: one that gathers
-// a block, whose rounding is worth avoiding, or a part of a sum of products alone.
+// a block, whose rounding is worth avoiding.
 func (p *placement) canGiveFloats(n *onnx.Node) bool {
 	if n == nil || !p.target.FloatProducts || !isPointwise(n) || p.target.Form(n) != target.Integer {
 		return false
 	}
-	return n.Inputs[1].Const.Shape[1] >= gatherInputs || isSumOfProducts(soleReader(n.Outputs[0]))
-}
-
-func isSumOfProducts(n *onnx.Node) bool {
-	return n != nil && n.Is("Add") && !slices.ContainsFunc(n.Inputs, func(v *onnx.Value) bool {
-		return v.Producer == nil || !isPointwise(v.Producer) && !isSumOfProducts(v.Producer)
-	})
+	return n.Inputs[1].Const.Shape[1] >= gatherInputs
 }
 
 // givesFloats reports whether a node in integers gives floats, because all that read it take them.
@@ -35,13 +28,6 @@ func (p *placement) givesFloats(n *onnx.Node) bool {
 
 func takenAsFloats(v *onnx.Value, takesCodes func(*onnx.Node) bool) bool {
 	return len(v.Uses()) > 0 && !v.IsOutput() && !slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return takesCodes(u.Node) })
-}
-
-// sumsProducts reports whether a node adds up such products and float sums alone, which is done in float.
-func (p *placement) sumsProducts(n *onnx.Node) bool {
-	return n.Is("Add") && !slices.ContainsFunc(n.Inputs, func(v *onnx.Value) bool {
-		return v.Producer == nil || !p.canGiveFloats(v.Producer) && !p.sumsForConcat(v.Producer) && !p.sumsProducts(v.Producer)
-	})
 }
 
 func isPointwise(n *onnx.Node) bool {
@@ -57,48 +43,104 @@ func padsOrStrides(n *onnx.Node) bool {
 		slices.ContainsFunc(n.Ints("strides"), func(x int64) bool { return x != 1 })
 }
 
-// readParts lets a 1x1 convolution of the concatenated sums of blocks read each of them by itself: in a Concat
-// they would be rounded once more, to one scale for all.
+// sideBySide reports whether a node brings sums of blocks together for such a product alone, which reads the codes of
+// each as they are: in a Concat on one grid they would be rounded once more, to one scale for all.
+func (p *placement) sideBySide(n *onnx.Node) bool {
+	if n == nil || !isChannelConcat(n) || slices.ContainsFunc(n.Inputs, func(v *onnx.Value) bool { return !sumsBlock(v) }) {
+		return false
+	}
+	next := soleReader(n.Outputs[0])
+	return p.convs[next] && p.canGiveFloats(next)
+}
+
+// AlignParts lets a product read parts that are side by side in units of a step of the first of them, so that weights
+// are rounded for the codes. It leaves the outputs of the graph what they were.
 //
-//	y = Conv (Concat (a, b), [V, W], bias)
-//	y = Add (Conv (a, V, bias), Conv (b, W))
-func readParts(g *onnx.Graph, l Layers) {
+//	y = Conv (Concat (a, b), W)
+//	y = Conv (Mul (Concat (a, b), steps), W / steps)
+func AlignParts(g *onnx.Graph, plan *Plan) {
+	steps := map[string]float32{}
+	for _, a := range plan.Activations {
+		if len(a.Readers) == 0 {
+			steps[a.Tensor] = a.Scale
+		}
+	}
 	for _, n := range slices.Clone(g.Nodes) {
-		if !isPointwise(n) || l.Exclude != nil && l.Exclude.MatchString(n.Label()) {
+		if !slices.ContainsFunc(plan.Weights, func(w WeightPlan) bool { return w.Node == n.Label() }) {
 			continue
 		}
-		whole := n.Inputs[0].Producer
-		if whole == nil || !isChannelConcat(whole) || soleReader(whole.Outputs[0]) != n || slices.ContainsFunc(whole.Inputs, func(v *onnx.Value) bool { return !sumsBlock(v) }) {
+		x := n.Inputs[0]
+		if steps[x.Name] != 0 || x.Producer == nil || !isChannelConcat(x.Producer) || slices.ContainsFunc(x.Producer.Inputs, func(v *onnx.Value) bool { return steps[v.Name] == 0 }) {
 			continue
 		}
-		w := n.Inputs[1].Const
-		old, _ := w.Float32s()
-		name, at, sum := n.Label(), 0, (*onnx.Value)(nil)
-		add := func(op, suffix string, inputs []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
-			return insertBefore(n, op, name+"_"+suffix, n.Outputs[0].Type, inputs, attrs...)
+		first := steps[x.Producer.Inputs[0].Name]
+		var factors, unscaled []float32
+		for _, v := range x.Producer.Inputs {
+			factors = append(factors, slices.Repeat([]float32{first / steps[v.Name]}, int(channelsOf(v)))...)
 		}
-		for i, v := range whole.Inputs {
-			channels := int(channelsOf(v))
-			var part []float32
-			for row := range slices.Chunk(old, int(w.Shape[1])) {
-				part = append(part, row[at:at+channels]...)
-			}
-			at += channels
-			inputs := []*onnx.Value{v, g.AddInitializer(g.UniqueName(fmt.Sprintf("%s_part%d", n.Inputs[1].Name, i)), onnx.Floats([]int64{w.Shape[0], int64(channels), 1, 1}, part...))}
-			if i == 0 && n.Input(2) != nil {
-				inputs = append(inputs, n.Inputs[2])
-			}
-			product := add("Conv", fmt.Sprint("part", i), inputs, slices.Clone(n.Attrs)...)
-			if sum == nil {
-				sum = product
-			} else {
-				sum = add("Add", fmt.Sprint("sum", i), []*onnx.Value{sum, product})
-			}
+		old, _ := n.Inputs[1].Const.Float32s()
+		for i, w := range old {
+			unscaled = append(unscaled, w/factors[i%len(factors)])
 		}
-		n.Outputs[0].ReplaceUses(sum)
-		g.RemoveAll(func(m *onnx.Node) bool { return m == n || m == whole })
+		setConstant(n, 1, n.Inputs[1].Name, onnx.Floats(n.Inputs[1].Const.Shape, unscaled...))
+		steps := g.AddInitializer(x.Name+"_steps", onnx.Floats([]int64{1, int64(len(factors)), 1, 1}, factors...))
+		n.SetInput(0, insertBefore(n, "Mul", x.Name+"_aligned", x.Type, []*onnx.Value{x, steps}))
 	}
 }
+
+// partsOf returns the parts side by side that a convolution reads in units of the first (AlignParts), nil for others.
+func partsOf(n *onnx.Node) []*onnx.Value {
+	mul := n.Inputs[0].Producer
+	if mul == nil || !scalesChannels(mul) || mul.Inputs[0].Producer == nil || !isChannelConcat(mul.Inputs[0].Producer) {
+		return nil
+	}
+	return slices.Clone(mul.Inputs[0].Producer.Inputs)
+}
+
+// readCodes lets a product read the codes of parts side by side as if all had scale and zero point of the first.
+// What zero points differ by goes to the bias, which is exact, as a product has no padding.
+//
+//	y = Conv (Mul (Concat (DequantizeLinear (a), DequantizeLinear (b)), steps), w, bias)
+//	y = Conv (DequantizeLinear (Concat (a, b)), w, bias)
+func readCodes(g *onnx.Graph) {
+	for _, n := range slices.Clone(g.Nodes) {
+		if !n.Is("Conv") {
+			continue
+		}
+		parts := partsOf(n)
+		if parts == nil || slices.ContainsFunc(parts, func(v *onnx.Value) bool { return !isDequantized(v) }) {
+			continue
+		}
+		x, first := n.Inputs[0], parts[0].Producer
+		w, b := n.Inputs[1].Producer.Inputs[0].Const, n.Inputs[2].Producer
+		weights, bias := onnx.ViewOf[int8](w.Data), slices.Clone(onnx.ViewOf[int32](b.Inputs[0].Const.Data))
+		var codes []*onnx.Value
+		at := 0
+		for _, v := range parts {
+			codes = append(codes, v.Producer.Inputs[0])
+			off := int32(zeroPoint(first)) - int32(zeroPoint(v.Producer))
+			channels := int(channelsOf(v))
+			for o := range bias {
+				for _, c := range weights[o*int(w.Shape[1])+at:][:channels] {
+					bias[o] += off * int32(c)
+				}
+			}
+			at += channels
+		}
+		setConstant(b, 0, b.Inputs[0].Name, onnx.NewTensor(onnx.Int32, b.Inputs[0].Const.Shape, bias))
+		whole := insertBefore(n, "Concat", x.Name+"_codes", withChannels(codes[0].Type, channelsOf(x)), codes, onnx.Attr("axis", int64(1)))
+		n.SetInput(0, insertBefore(n, "DequantizeLinear", x.Name+"_dequantized", x.Type, []*onnx.Value{whole, first.Inputs[1], first.Inputs[2]}))
+		concat := x.Producer.Inputs[0].Producer
+		g.Remove(x.Producer)
+		g.Remove(concat)
+		for _, v := range parts {
+			removeUnread(v.Producer)
+		}
+	}
+}
+
+// zeroPoint returns the zero point of a DequantizeLinear with one for all channels.
+func zeroPoint(dq *onnx.Node) uint8 { return dq.Inputs[2].Const.Data[0] }
 
 // sumsBlock reports whether a value is the sum of what a 1x1 convolution gathers from a block and what went into it.
 func sumsBlock(v *onnx.Value) bool {
@@ -114,24 +156,7 @@ func sumsBlock(v *onnx.Value) bool {
 //	y = Conv (x, w, b)
 //	y = Transpose (Add (MatMul (Transpose (x), w), b))
 func giveFloats(g *onnx.Graph) {
-	bias := map[*onnx.Node][]float32{}
-	for _, n := range g.Nodes {
-		if isProduct(n) {
-			bias[n] = biasOf(n)
-		}
-	}
-	for _, n := range g.Nodes { // one bias for a sum
-		if !n.Is("Add") {
-			continue
-		}
-		a, b := firstProduct(n.Inputs[0], bias), firstProduct(n.Inputs[1], bias)
-		if a != nil && b != nil {
-			for i := range bias[a] {
-				bias[a][i] += bias[b][i]
-			}
-			clear(bias[b])
-		}
-	}
+	readCodes(g)
 	for _, n := range slices.Clone(g.Nodes) {
 		if !isProduct(n) {
 			continue
@@ -154,7 +179,7 @@ func giveFloats(g *onnx.Graph) {
 		last := func(s []onnx.Dim) []onnx.Dim { return []onnx.Dim{s[0], s[2], s[3], s[1]} }
 		rows := add("Transpose", "_rows", last(x.Type.Shape), []*onnx.Value{x}, onnx.Attr("perm", []int64{0, 2, 3, 1}))
 		product := add("MatMul", "_product", last(y.Type.Shape), []*onnx.Value{rows, matrix})
-		if bias := bias[n]; slices.ContainsFunc(bias, func(b float32) bool { return b != 0 }) {
+		if bias := biasOf(n); slices.ContainsFunc(bias, func(b float32) bool { return b != 0 }) {
 			product = add("Add", "_biased", last(y.Type.Shape), []*onnx.Value{product, g.AddInitializer(g.UniqueName(name+"_bias"), onnx.Floats([]int64{int64(outs)}, bias...))})
 		}
 		turn := g.NewNode("Transpose", []*onnx.Value{product}, []string{g.UniqueName(name + "_turned")}, onnx.Attr("perm", []int64{0, 3, 1, 2}))
@@ -179,19 +204,6 @@ func isProduct(n *onnx.Node) bool {
 	w := n.Inputs[1].Producer.Inputs[0].Const
 	return w != nil && w.Shape[2] == 1 && w.Shape[3] == 1 && isDequantized(n.Input(2)) &&
 		takenAsFloats(n.Outputs[0], func(n *onnx.Node) bool { return n.Is("QuantizeLinear", "Relu") })
-}
-
-// firstProduct returns the first of the products that alone make up a sum which nothing else reads, nil without.
-func firstProduct(v *onnx.Value, products map[*onnx.Node][]float32) *onnx.Node {
-	switch n := v.Producer; {
-	case n == nil || len(v.Uses()) != 1:
-		return nil
-	case products[n] != nil:
-		return n
-	case n.Is("Add") && firstProduct(n.Inputs[1], products) != nil:
-		return firstProduct(n.Inputs[0], products)
-	}
-	return nil
 }
 
 // biasOf returns the bias that a convolution in integers dequantizes.

@@ -11,7 +11,7 @@ import (
 // (place): factors of channels (FoldPlan) end and begin there, so that what the
 // last layers read gets its own, free of those that the long row of residual sums
 // shares. Where it costs little, values above and below zero become channels of their own
-// (readSigns). Types must be inferred.
+// (readSigns); not where sums of blocks are concatenated, which lose many times as much. Types must be inferred.
 func FreeSkip(m *onnx.Model, t *target.Target, l Layers) {
 	g := m.Graph
 	p := place(g, t, l)
@@ -30,7 +30,7 @@ func FreeSkip(m *onnx.Model, t *target.Target, l Layers) {
 		g.Nodes = slices.Insert(g.Nodes, at, n)
 		return n.Outputs[0]
 	}
-	signs := !t.Activations.Symmetric && p.canReadSigns(readers) && share(m, readers) <= signsShare
+	signs := !t.Activations.Symmetric && p.canReadSigns(readers) && !slices.ContainsFunc(g.Nodes, p.sumsForConcat) && share(m, readers) <= signsShare
 	if signs {
 		// Not factors of -1: OpenVINO takes them into the codes wrongly (rule openvino-negative-factor of daq lint).
 		below := add("Neg", "_negative", []*onnx.Value{y}, len(factors))

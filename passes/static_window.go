@@ -14,13 +14,15 @@ type spectrum struct {
 	low, high float64 // of all values, zero included
 	bins      []quant.Bin
 	gate      bool // a Sigmoid alone reads it
+	passed    bool // by floats
 }
 
 const spectrumBins = 4096
 
 // clipWeight is how much more an error counts that comes from clipping: it is not
-// spread over the picture but sits on edges and saturated colours, where it shows.
-const clipWeight = 2
+// spread over the picture but sits on edges and saturated colours, where it shows. Not so where floats pass
+// by (passedByFloats).
+const clipWeight = 2.
 
 // channelBins returns the distribution of a channel.
 func channelBins(ch *calib.ChannelStats) []quant.Bin {
@@ -115,7 +117,11 @@ func (s *spectrum) window(levels int, symmetric bool) (scale float32, zero int) 
 		if s.gate {
 			return s.gateError(-zero*scale, (top-zero)*scale, scale)
 		}
-		return h.Error(scale, -zero*scale, levels) + clipWeight*s.clipped(-zero*scale, (top-zero)*scale)
+		weight := clipWeight
+		if s.passed {
+			weight = 0
+		}
+		return h.Error(scale, -zero*scale, levels) + weight*s.clipped(-zero*scale, (top-zero)*scale)
 	}
 	// Both ends on a coarse grid first: an outlier can hide the valley. Then they move
 	// as long as the error falls.

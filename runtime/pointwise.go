@@ -42,11 +42,16 @@ func Pointwise(g *onnx.Graph, watched func(*onnx.Value) bool) {
 		if w == nil {
 			continue
 		}
+		side := codesSideBySide(first.Inputs[0], alone)
 		last.Op, last.Attrs = "Conv", nil
 		last.SetInput(0, first.Inputs[0])
 		last.SetInput(1, w)
 		if bias != nil {
 			last.SetInput(2, bias)
+		}
+		if side != nil {
+			readParts(last, side)
+			gone[side], gone[side.Inputs[0].Producer] = true, true
 		}
 		gone[first] = true
 		for _, n := range between {
@@ -54,6 +59,106 @@ func Pointwise(g *onnx.Graph, watched func(*onnx.Value) bool) {
 		}
 	}
 	g.RemoveAll(func(n *onnx.Node) bool { return gone[n] })
+}
+
+// codesSideBySide returns the DequantizeLinear that gives all the codes of several quantizers, which a Concat brings
+// together, the same scale and zero point; nil for others.
+func codesSideBySide(v *onnx.Value, alone func(*onnx.Value) *onnx.Node) *onnx.Node {
+	dq := alone(v)
+	if dq == nil || !dq.Is("DequantizeLinear") || !hasQuantizer(dq) {
+		return nil
+	}
+	concat := alone(dq.Inputs[0])
+	if concat == nil || !concat.Is("Concat") || concat.Int("axis", 0) != 1 || len(concat.Inputs) < 2 || slices.ContainsFunc(concat.Inputs, func(codes *onnx.Value) bool { return quantizerOf(codes) == nil }) {
+		return nil
+	}
+	return dq
+}
+
+// quantizerOf returns the QuantizeLinear that gives codes, nil for others.
+func quantizerOf(codes *onnx.Value) *onnx.Node {
+	n := codes.Producer
+	if n != nil && n.Is("Clip") {
+		n = n.Inputs[0].Producer
+	}
+	if n == nil || !n.Is("QuantizeLinear") || !hasQuantizer(n) || len(codes.Type.Shape) != 4 || !codes.Type.Shape[1].IsKnown() {
+		return nil
+	}
+	return n
+}
+
+// hasQuantizer reports whether scale and zero point, of unsigned codes, are constant and those of all channels.
+func hasQuantizer(n *onnx.Node) bool {
+	scale, zero := n.Inputs[1].Const, n.Input(2)
+	return scale != nil && scale.Type == onnx.Float && len(scale.Data) == 4 && zero != nil && zero.Const != nil && zero.Const.Type == onnx.Uint8
+}
+
+// readParts lets a 1x1 convolution of codes side by side be the sum of one for each quantizer, of its own values.
+//
+//	y = Conv (DequantizeLinear (Concat (a, b), s, z), [v, w], bias)
+//	y = Add (Conv (DequantizeLinear (a, sa, za), v, bias), Conv (DequantizeLinear (b, sb, zb), w))
+func readParts(n, side *onnx.Node) {
+	g, y, dq := n.Graph(), n.Outputs[0], n.Inputs[1].Producer
+	add := func(op, suffix string, t onnx.Type, inputs []*onnx.Value, attrs ...*onnx.Attribute) *onnx.Value {
+		part := g.NewNode(op, inputs, []string{g.UniqueName(y.Name + suffix)}, attrs...)
+		part.Name, part.Outputs[0].Type = part.Outputs[0].Name, t
+		g.InsertBefore(n, part)
+		return part.Outputs[0]
+	}
+	constant := func(suffix string, t *onnx.Tensor) *onnx.Value {
+		return g.AddInitializer(g.UniqueName(y.Name+suffix), t)
+	}
+	parameters := func(n *onnx.Node) (scale float32, zero int) {
+		s, _ := n.Inputs[1].Const.Float32s()
+		return s[0], int(n.Inputs[2].Const.Data[0])
+	}
+	scale, zero := parameters(side)
+	weights := dq.Inputs[0].Const
+	scales, _ := dq.Inputs[1].Const.Float32s()
+	outs, ins := int(weights.Shape[0]), int(weights.Shape[1])
+	bias := make([]float64, outs)
+	if b := n.Input(2); b != nil {
+		old, _ := b.Const.Float32s()
+		for o := range bias {
+			bias[o] = float64(old[o])
+		}
+	}
+	var products []*onnx.Value
+	at := 0
+	for _, codes := range side.Inputs[0].Producer.Inputs {
+		q, channels := quantizerOf(codes), int(codes.Type.Shape[1].Value)
+		own, ownZero := parameters(q)
+		var part []byte
+		ownScales := make([]float32, outs)
+		for o := range outs {
+			row := weights.Data[o*ins+at:][:channels]
+			part = append(part, row...)
+			ownScales[o] = scales[o] * scale / own
+			for _, c := range row {
+				bias[o] += float64(int8(c)) * float64(scales[o]) * float64(scale) * float64(ownZero-zero)
+			}
+		}
+		at += channels
+		shape := []int64{int64(outs), int64(channels), 1, 1}
+		values := add("DequantizeLinear", "_values", onnx.Type{Elem: onnx.Float, Shape: codes.Type.Shape}, []*onnx.Value{codes, q.Inputs[1], q.Inputs[2]})
+		w := add("DequantizeLinear", "_part", onnx.Type{Elem: onnx.Float, Shape: onnx.ShapeOf(shape...)},
+			[]*onnx.Value{constant("_codes", onnx.NewTensorBytes(weights.Type, shape, part)), constant("_scales", onnx.Floats(shape[:1], ownScales...)), dq.Inputs[2]}, onnx.Attr("axis", int64(0)))
+		product := add("Conv", "_product", y.Type, []*onnx.Value{values, w})
+		products = append(products, product)
+	}
+	total := make([]float32, outs)
+	for o, b := range bias {
+		total[o] = float32(b)
+	}
+	products[0].Producer.SetInput(2, constant("_bias", onnx.Floats([]int64{int64(outs)}, total...)))
+	sum, last := products[0], len(products)-1
+	for _, product := range products[1:last] {
+		sum = add("Add", "_sum", y.Type, []*onnx.Value{sum, product})
+	}
+	n.Op = "Add"
+	n.SetInput(0, sum)
+	n.SetInput(1, products[last])
+	n.SetInput(2, nil)
 }
 
 // turned makes a DequantizeLinear of constant weights [in, out], with a scale for each output, one of

@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
@@ -207,6 +208,9 @@ func (v *view) fate(n *onnx.Node) (f fate, rule, why string) {
 		if n.Is("MatMul") && v.target.FloatProducts && out == nil && quantized == len(ins) && ins[1].codes != nil {
 			return integer, "", "" // with floats as result
 		}
+		if n.Is("Add") && v.target.FloatProducts && slices.ContainsFunc(n.Inputs, isProduct) {
+			return plain, "", "" // what is added comes in float anyway
+		}
 		if n.Is("Add") {
 			return staysHere, "float-residual", oneSided(n, inputs, ins, out, reader)
 		}
@@ -245,6 +249,14 @@ func (v *view) fate(n *onnx.Node) (f fate, rule, why string) {
 		}
 	}
 	return integer, "", ""
+}
+
+// isProduct reports whether a value is what a MatMul gives, with a bias and turned.
+func isProduct(v *onnx.Value) bool {
+	for v.Producer != nil && (v.Producer.Is("Transpose") || v.Producer.Is("Add") && v.Producer.Inputs[1].Const != nil) {
+		v = v.Producer.Inputs[0]
+	}
+	return v.Producer != nil && v.Producer.Is("MatMul")
 }
 
 // convFate is fate of a Conv.

@@ -146,6 +146,8 @@ var cases = []struct {
 		text{}.q("x", "a", "uint8").add("w = DequantizeLinear <axis = 1> (k, t)\n [r] r = MatMul (a, w)\n l = LeakyRelu (r)", "int8[8,8] k = {1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8}, float[8] t = {0.1,0.1,0.1,0.1,0.1,0.1,0.1,0.1}").q("l", "y", "uint8")},
 	{"float-residual", "r", text{}.q("x", "a", "uint8").conv("a", "r", "int8").add("[s] s = Add (r, x)", "").q("s", "y", "uint8"), float("Conv", "FusedConv"),
 		text{}.q("x", "a", "uint8").conv("a", "r", "int8").q("r", "b", "uint8").add("[s] s = Add (a, b)", "").q("s", "y", "uint8")},
+	{"float-residual", "r", text{}.q("x", "a", "uint8").conv("a", "r", "int8").add("[s] s = Add (r, a)", "").q("s", "y", "uint8"), float("Conv", "FusedConv"),
+		text{}.q("x", "a", "uint8").add("w = DequantizeLinear <axis = 1> (k, t)\n t1 = Transpose <perm = [0,2,3,1]> (a)\n p = MatMul (t1, w)\n r = Transpose <perm = [0,3,1,2]> (p)\n [s] s = Add (r, a)", "int8[4,4] k = {1,2,3,4,5,6,7,8,1,2,3,4,5,6,7,8}, float[4] t = {0.1,0.1,0.1,0.1}").q("s", "y", "uint8")},
 	{"moves-differ", "r", text{}.window("x", "a", 0.01, 128).add("[r] r = MaxPool <kernel_shape = [2,2]> (a)", "").window("r", "y", 0.02, 128), func(e *effect) bool { return e.has("DequantizeLinear") == 2 },
 		text{}.window("x", "a", 0.01, 128).add("[r] r = MaxPool <kernel_shape = [2,2]> (a)", "").window("r", "y", 0.01, 128)},
 	{"relu-float", "r", text{}.q("x", "a", "uint8").conv("a", "r", "int8").add("l = Relu (r)", "").window("l", "y", 0.01, 128), float("Conv", "FusedConv"),
