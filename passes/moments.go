@@ -7,6 +7,7 @@ import (
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas64"
+	"gonum.org/v1/gonum/floats"
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/internal/quant"
@@ -17,6 +18,23 @@ import (
 // reads (im2col patches): of its quantized inputs, of these before quantization, and
 // of the quantization noise.
 type moments struct{ inputs, signal, noise []float64 }
+
+// join adds those of other readers of the same weights, if there are any. Each reader counts
+// relative to the power of its k inputs.
+func (m *moments) join(others *moments, k int) {
+	power := 1e-30
+	for i := range k {
+		power += m.inputs[i*k+i]
+	}
+	for _, covariance := range [][]float64{m.inputs, m.signal, m.noise} {
+		floats.Scale(1/power, covariance)
+	}
+	if others != nil {
+		floats.Add(m.inputs, others.inputs)
+		floats.Add(m.signal, others.signal)
+		floats.Add(m.noise, others.noise)
+	}
+}
 
 // moments takes them over positions of all pictures; y is the convolution's output. When
 // fine, there is so little noise that the signal is taken to be that of the quantized

@@ -24,6 +24,11 @@ type Rounded struct {
 	bias   []float32 // what the convolution adds instead of its own bias
 }
 
+// withoutBias are the weights for another convolution, which has a bias of its own.
+func (r *Rounded) withoutBias() *Rounded {
+	return &Rounded{bits: r.bits, block: r.block, codes: r.codes, scales: r.scales}
+}
+
 // RoundOptions bound the work of Round.
 type RoundOptions struct {
 	Threads  int // 0 means all processors
@@ -35,13 +40,33 @@ type RoundOptions struct {
 // give it, comes as close as it can to what the float network computes there.
 // It evaluates both networks side by side, node by node, for all pictures
 // [1,C,H,W] at once, so that a convolution sees the errors of all before it.
-// Weights that the plan calls Nearest are left to rounding to nearest.
+// Weights that the plan calls Nearest are left to rounding to nearest. Those that several
+// convolutions read are rounded for all of them: what the later ones read is known from a
+// first run.
 func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tensor, o RoundOptions) (Rounding, error) {
+	if o.Progress == nil {
+		o.Progress = func(int, int) {}
+	}
+	r, err := round(ctx, m, p, pictures, nil, o)
+	if err == nil && len(r.later) > 0 {
+		r, err = round(ctx, m, p, pictures, r.later, o)
+	}
+	if err != nil || len(r.weights) == 0 {
+		return nil, err
+	}
+	return r.done, nil
+}
+
+// round is one run of Round, the second one if later is known.
+func round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tensor, later map[readers]*moments, o RoundOptions) (*rounder, error) {
 	r := &rounder{
 		g: m.Graph, opset: m.Opset(""), plan: p, workers: kernels.NewWorkers(o.Threads),
 		activations: map[string]*ActivationPlan{}, static: map[string]*ActivationPlan{}, weights: map[string]*WeightPlan{},
 		values: map[*onnx.Value][]twin{}, consts: map[*onnx.Value]*runtime.Tensor{}, left: map[*onnx.Value]int{},
-		shared: map[*onnx.Value]*Rounded{}, done: Rounding{},
+		shared: map[*onnx.Value]*Rounded{}, later: later, again: later != nil, done: Rounding{},
+	}
+	if !r.again {
+		r.later = map[readers]*moments{}
 	}
 	ordered := isOrdered(r.g)
 	for i, a := range p.Activations {
@@ -63,7 +88,7 @@ func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tens
 		}
 	}
 	if len(r.weights) == 0 {
-		return nil, nil
+		return r, nil
 	}
 	for _, in := range r.g.Inputs {
 		if in.Const == nil {
@@ -71,9 +96,6 @@ func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tens
 				r.values[in] = append(r.values[in], twin{float: x, quantized: x})
 			}
 		}
-	}
-	if o.Progress == nil {
-		o.Progress = func(int, int) {}
 	}
 	for _, n := range r.g.Nodes {
 		for _, in := range n.Inputs {
@@ -92,7 +114,7 @@ func Round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tens
 		}
 	}
 	o.Progress(len(r.g.Nodes), len(r.g.Nodes))
-	return r.done, nil
+	return r, nil
 }
 
 type rounder struct {
@@ -107,7 +129,16 @@ type rounder struct {
 	consts      map[*onnx.Value]*runtime.Tensor
 	left        map[*onnx.Value]int      // readers to come
 	shared      map[*onnx.Value]*Rounded // by float weights
+	later       map[readers]*moments     // of what all readers of shared weights but the first read
+	again       bool                     // later is known, from the run before
 	done        Rounding
+}
+
+// readers are convolutions that share weights of so many bits: one part, of so many inputs, of
+// what they read.
+type readers struct {
+	weights            *onnx.Value
+	bits, inputs, part int
 }
 
 // Constants of the rounding, measured on EDSR_x2 and RDN_x2.
@@ -135,7 +166,7 @@ var without struct{ OffCentre, Room, Compensation, Quieting, Mean bool }
 
 // round chooses the weights of one convolution, not the bias. clean is its input
 // before, x after quantization, y its output. A convolution whose weights were
-// rounded for another reader takes them.
+// rounded for another reader takes them; the first run keeps what it reads.
 func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean, x, y []twin) (*Rounded, error) {
 	float := n.Inputs[1].Const
 	data, err := float.Float32s()
@@ -147,26 +178,43 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	if len(w.Scales) > 1 && len(w.Scales) != channels {
 		return nil, fmt.Errorf("%d scales for %d output channels: give one, or one for each", len(w.Scales), channels)
 	}
-	if before := r.shared[n.Inputs[1]]; before != nil && before.bits == w.Bits && before.block == w.Block {
-		return &Rounded{bits: w.Bits, block: w.Block, codes: before.codes, scales: before.scales}, nil
+	before := r.shared[n.Inputs[1]]
+	shares := before != nil && before.bits == w.Bits && before.block == w.Block
+	if shares && r.again {
+		return before.withoutBias(), nil
 	}
 	fine := r.isFine(n, w)
 	parts := 1
 	if fine {
 		parts = layout.parts(fineInputs)
 	}
+	patches, part := patchesOf(n, x[0].float.Shape, y[0].float.Shape), layout
+	patches.Group, part.inputs = patches.Group*parts, part.inputs/parts
+	momentsOf := func(i int) (*moments, error) {
+		m, err := r.moments(ctx, patches, part, i, clean, x, y, fine)
+		if later := r.later[readers{n.Inputs[1], w.Bits, part.inputs, i}]; err == nil && (shares || later != nil) {
+			m.join(later, part.inputs)
+		}
+		return m, err
+	}
+	if shares {
+		for i := range patches.Group {
+			if r.later[readers{n.Inputs[1], w.Bits, part.inputs, i}], err = momentsOf(i); err != nil {
+				return nil, err
+			}
+		}
+		return before.withoutBias(), nil
+	}
 	out := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, channels)}
 	if w.Block > 0 {
 		out = newBlocks(layout, w)
 	}
 	r.shared[n.Inputs[1]] = out
-	patches, part := patchesOf(n, x[0].float.Shape, y[0].float.Shape), layout
-	patches.Group, part.inputs = patches.Group*parts, part.inputs/parts
 	for g := range layout.groups {
 		targets := layout.columns(data, g)
 		var rounding []*quant.Compensator
 		for i := range parts {
-			m, err := r.moments(ctx, patches, part, g*parts+i, clean, x, y, fine)
+			m, err := momentsOf(g*parts + i)
 			if err != nil {
 				return nil, err
 			}

@@ -155,6 +155,60 @@ g (float[1,8,h,w] x, %s) => (y) %s
 	}
 }
 
+// TestRoundForAllReaders: weights that two convolutions read are rounded for what both read. Fed with
+// detail alone, the first would not mind what is lost of a mean, which is all that the second reads.
+func TestRoundForAllReaders(t *testing.T) {
+	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,8,h,w] x, float[6,8,3,3] k, float[8,1,3,3] detail, float[8,1,3,3] mean) => (y)
+{
+  [d] a = Conv <pads = [1, 1, 1, 1], group = 8> (x, detail)
+  [m] b = Conv <pads = [1, 1, 1, 1], group = 8> (x, mean)
+  [first] c = Conv <pads = [1, 1, 1, 1]> (a, k)
+  [second] e = Conv <pads = [1, 1, 1, 1]> (b, k)
+  y = Sub (e, c)
+}`)
+	var detail, mean []float32
+	for range 8 {
+		detail = append(detail, 0, -1, 0, -1, 4, -1, 0, -1, 0)
+		mean = append(mean, slices.Repeat([]float32{1. / 9}, 9)...)
+	}
+	setConstant(m.Graph.Nodes[0], 1, "detail", onnx.Floats([]int64{8, 1, 3, 3}, detail...))
+	setConstant(m.Graph.Nodes[1], 1, "mean", onnx.Floats([]int64{8, 1, 3, 3}, mean...))
+	pictures := smoothPictures(t, 4, 8, 24)
+	loss := func(readers ...string) float64 {
+		plan := &Plan{}
+		for _, name := range readers {
+			plan.Weights = append(plan.Weights, WeightPlan{Node: name, Bits: 3})
+		}
+		rounding, err := Round(context.Background(), m, plan, pictures[:3], RoundOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, want := m.Clone(), run(t, m.Clone(), pictures[3])
+		second := q.Graph.Nodes[3]
+		weights := (&rounder{plan: plan}).dequantized(second, &plan.Weights[0], rounding[readers[0]])
+		setConstant(second, 1, "rounded", onnx.Floats(second.Inputs[1].Const.Shape, weights.Data.([]float32)...))
+		off, loss := run(t, q, pictures[3]), 0.0
+		for i := range off {
+			off[i] -= want[i]
+		}
+		for channel := range slices.Chunk(off, len(off)/6) {
+			mean := 0.0 // which the bias takes
+			for _, v := range channel {
+				mean += float64(v) / float64(len(channel))
+			}
+			for _, v := range channel {
+				loss += (float64(v) - mean) * (float64(v) - mean)
+			}
+		}
+		return loss
+	}
+	first, both, second := loss("first"), loss("first", "second"), loss("second")
+	if both > 0.5*first {
+		t.Errorf("weights rounded for both readers: error of the second %.4g, for the first alone %.4g, for the second %.4g", both, first, second)
+	}
+}
+
 // TestRoundInParts: 8-bit weights of a static graph that read more inputs than they are compensated
 // over at once come closer than nearest codes all the same.
 func TestRoundInParts(t *testing.T) {
