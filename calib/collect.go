@@ -24,25 +24,8 @@ func Collect(ctx context.Context, n *Network, profile *Profile, images *Dataset,
 	total, done := len(images.Names()), 0
 	progress(done, total)
 	err := images.Each(ctx, func(name string, m *imaging.Image) error {
-		source := Source{Name: name, Digest: Digest(m)}
-		if !profile.has(source) {
-			one := NewProfile(profile.Model, profile.InputRange)
-			one.Static = profile.Static
-			if err := one.AddImage(source); err != nil {
-				return err
-			}
-			_, err := n.Run(ctx, m, func(name string, t *runtime.Tensor) error {
-				if err := one.observe(name, tensors[name], t); err != nil {
-					return fmt.Errorf("tensor %q: %w", name, err)
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			if err := profile.Merge(one); err != nil {
-				return err
-			}
+		if err := Add(ctx, n, profile, name, m, tensors); err != nil {
+			return err
 		}
 		done++
 		progress(done, total)
@@ -52,6 +35,29 @@ func Collect(ctx context.Context, n *Network, profile *Profile, images *Dataset,
 		return err
 	}
 	return profile.Covers(slices.Sorted(maps.Keys(tensors)))
+}
+
+// Add is Collect for one picture.
+func Add(ctx context.Context, n *Network, profile *Profile, name string, m *imaging.Image, tensors map[string][]quant.Distribution) error {
+	source := Source{Name: name, Digest: Digest(m)}
+	if profile.has(source) {
+		return nil
+	}
+	one := NewProfile(profile.Model, profile.InputRange)
+	one.Static = profile.Static
+	if err := one.AddImage(source); err != nil {
+		return err
+	}
+	_, err := n.Run(ctx, m, func(name string, t *runtime.Tensor) error {
+		if err := one.observe(name, tensors[name], t); err != nil {
+			return fmt.Errorf("tensor %q: %w", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return profile.Merge(one)
 }
 
 func (p *Profile) observe(name string, channels []quant.Distribution, t *runtime.Tensor) error {

@@ -56,10 +56,6 @@ func calibrate(ctx context.Context, simple *onnx.Model, model string, tensors []
 	if err != nil {
 		return nil, nil, err
 	}
-	distributions := make(map[string][]quant.Distribution, len(tensors))
-	for _, name := range tensors {
-		distributions[name] = passes.Distributions(simple.Graph.Value(name))
-	}
 	profile := calib.NewProfile(model, network.Range)
 	profile.Static = static
 	if o.Profile != nil {
@@ -70,8 +66,16 @@ func calibrate(ctx context.Context, simple *onnx.Model, model string, tensors []
 	if images == nil {
 		return profile, network, profile.Covers(tensors)
 	}
-	err = calib.Collect(ctx, network, profile, images, distributions, func(done, total int) {
+	err = calib.Collect(ctx, network, profile, images, distributions(simple.Graph, tensors), func(done, total int) {
 		o.Progress.report("calibrate", done, total)
 	})
 	return profile, network, err
+}
+
+func distributions(g *onnx.Graph, tensors []string) map[string][]quant.Distribution {
+	d := make(map[string][]quant.Distribution, len(tensors))
+	for _, name := range tensors {
+		d[name] = passes.Distributions(g.Value(name))
+	}
+	return d
 }

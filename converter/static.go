@@ -28,6 +28,11 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 		if q.Profile, q.Network, err = calibrate(ctx, q.Model, q.Source, tensors, true, sample, o); err != nil {
 			return err
 		}
+		if q.Network.Channels == 3 { // of luma the photographs have all
+			if err := calib.Add(ctx, q.Network, q.Profile, calib.ColoursName, calib.Colours(), distributions(q.Model.Graph, tensors)); err != nil {
+				return err
+			}
+		}
 		if q.Plan, err = passes.MakeStaticPlan(q.Model.Graph, o.Settings, t, q.Profile, q.Network.Range); err != nil {
 			return err
 		}
