@@ -27,7 +27,7 @@ func Pointwise(g *onnx.Graph, watched func(*onnx.Value) bool) {
 		var bias *onnx.Value
 		product := alone(last.Inputs[0])
 		between := []*onnx.Node{product}
-		if product != nil && product.Is("Add") && product.Inputs[1].Const != nil && !product.Inputs[1].IsInput() && len(product.Inputs[1].Const.Shape) == 1 {
+		if product != nil && product.Is("Add") && isBias(product.Inputs[1], product.Inputs[0].Type.Shape) {
 			bias, product = product.Inputs[1], alone(product.Inputs[0])
 			between = append(between, product)
 		}
@@ -43,6 +43,9 @@ func Pointwise(g *onnx.Graph, watched func(*onnx.Value) bool) {
 			continue
 		}
 		side := codesSideBySide(first.Inputs[0], alone)
+		if side != nil && !splits(w.Producer, bias, side) {
+			side = nil
+		}
 		last.Op, last.Attrs = "Conv", nil
 		last.SetInput(0, first.Inputs[0])
 		last.SetInput(1, w)
@@ -59,6 +62,11 @@ func Pointwise(g *onnx.Graph, watched func(*onnx.Value) bool) {
 		}
 	}
 	g.RemoveAll(func(n *onnx.Node) bool { return gone[n] })
+}
+
+// isBias reports whether a value is a constant for each channel, the last dimension of a shape.
+func isBias(v *onnx.Value, shape []onnx.Dim) bool {
+	return v.Const != nil && !v.IsInput() && len(v.Const.Shape) == 1 && len(shape) == 4 && shape[3] == onnx.Known(v.Const.Shape[0])
 }
 
 // codesSideBySide returns the DequantizeLinear that gives all the codes of several quantizers, which a Concat brings
@@ -91,6 +99,21 @@ func quantizerOf(codes *onnx.Value) *onnx.Node {
 func hasQuantizer(n *onnx.Node) bool {
 	scale, zero := n.Inputs[1].Const, n.Input(2)
 	return scale != nil && scale.Type == onnx.Float && len(scale.Data) == 4 && zero != nil && zero.Const != nil && zero.Const.Type == onnx.Uint8
+}
+
+// splits reports whether weights [outs,ins,1,1] of the codes side by side are constants that readParts can tell apart:
+// of signed codes with a scale for each output and no zero point, and as many as there are codes.
+func splits(dq *onnx.Node, bias *onnx.Value, side *onnx.Node) bool {
+	codes, scales, zero := dq.Inputs[0].Const, dq.Inputs[1].Const, dq.Input(2)
+	channels := int64(0)
+	for _, part := range side.Inputs[0].Producer.Inputs {
+		channels += part.Type.Shape[1].Value
+	}
+	forEach := func(t *onnx.Tensor) bool {
+		return t != nil && t.Type == onnx.Float && int64(len(t.Data)) == 4*codes.Shape[0]
+	}
+	return codes.Type == onnx.Int8 && codes.Shape[1] == channels && forEach(scales) && (bias == nil || forEach(bias.Const)) &&
+		zero != nil && zero.Const != nil && !slices.ContainsFunc(zero.Const.Data, func(b byte) bool { return b != 0 })
 }
 
 // readParts lets a 1x1 convolution of codes side by side be the sum of one for each quantizer, of its own values.
