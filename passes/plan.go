@@ -67,6 +67,11 @@ type WeightPlan struct {
 	PairSum int       `json:"pair_sum,omitempty"` // static: bound of the sum of two codes that are added in a pair, 0 for none
 }
 
+// choices name the weights of a convolution and what is chosen for them: where these are the same, so are the codes.
+func (w *WeightPlan) choices(n *onnx.Node) string {
+	return fmt.Sprint(n.Op, w.Bits, w.Scales, w.Nearest, w.Block, w.PairSum, n.Inputs[1].Name)
+}
+
 // Rule is how steps are chosen where the plan does not state them.
 //
 //	paper       s(n), best for a normal distribution; weights: one sigma a tensor

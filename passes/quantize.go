@@ -242,7 +242,7 @@ func (q *quantizer) weights(w WeightPlan) error {
 		return fmt.Errorf("the plan names it twice")
 	}
 	q.done.Convolutions++
-	key := fmt.Sprintf("%s %d %v %s", float.Name, w.Bits, w.Scales, n.Op)
+	key := w.choices(n)
 	if q.shared[key] == nil {
 		v, err := q.dequantizedWeights(n, float, w)
 		if err != nil {

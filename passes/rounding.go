@@ -17,7 +17,6 @@ type Rounding map[string]*Rounded
 
 // Rounded are the weights of one convolution.
 type Rounded struct {
-	bits   int
 	block  int       // input channels that share a scale, 0 for all
 	codes  []uint8   // in the element order of the weights
 	scales []float32 // one for each output channel, or for each block [Out, blocks, kH, kW]
@@ -26,7 +25,7 @@ type Rounded struct {
 
 // withoutBias are the weights for another convolution, which has a bias of its own.
 func (r *Rounded) withoutBias() *Rounded {
-	return &Rounded{bits: r.bits, block: r.block, codes: r.codes, scales: r.scales}
+	return &Rounded{block: r.block, codes: r.codes, scales: r.scales}
 }
 
 // RoundOptions bound the work of Round.
@@ -63,7 +62,7 @@ func round(ctx context.Context, m *onnx.Model, p *Plan, pictures []*runtime.Tens
 		g: m.Graph, opset: m.Opset(""), plan: p, workers: kernels.NewWorkers(o.Threads),
 		activations: map[string]*ActivationPlan{}, static: map[string]*ActivationPlan{}, weights: map[string]*WeightPlan{},
 		values: map[*onnx.Value][]twin{}, consts: map[*onnx.Value]*runtime.Tensor{}, left: map[*onnx.Value]int{},
-		shared: map[*onnx.Value]*Rounded{}, later: later, again: later != nil, done: Rounding{},
+		shared: map[string]*Rounded{}, later: later, again: later != nil, done: Rounding{},
 	}
 	if !r.again {
 		r.later = map[readers]*moments{}
@@ -127,18 +126,17 @@ type rounder struct {
 	weights     map[string]*WeightPlan
 	values      map[*onnx.Value][]twin
 	consts      map[*onnx.Value]*runtime.Tensor
-	left        map[*onnx.Value]int      // readers to come
-	shared      map[*onnx.Value]*Rounded // by float weights
-	later       map[readers]*moments     // of what all readers of shared weights but the first read
-	again       bool                     // later is known, from the run before
+	left        map[*onnx.Value]int  // readers to come
+	shared      map[string]*Rounded  // by WeightPlan.choices
+	later       map[readers]*moments // of what all readers of shared weights but the first read
+	again       bool                 // later is known, from the run before
 	done        Rounding
 }
 
-// readers are convolutions that share weights of so many bits: one part, of so many inputs, of
-// what they read.
+// readers are convolutions that share weights and choices: one part, of so many inputs, of what they read.
 type readers struct {
-	weights            *onnx.Value
-	bits, inputs, part int
+	choices      string
+	inputs, part int
 }
 
 // Constants of the rounding, measured on EDSR_x2 and RDN_x2.
@@ -178,8 +176,9 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	if len(w.Scales) > 1 && len(w.Scales) != channels {
 		return nil, fmt.Errorf("%d scales for %d output channels: give one, or one for each", len(w.Scales), channels)
 	}
-	before := r.shared[n.Inputs[1]]
-	shares := before != nil && before.bits == w.Bits && before.block == w.Block
+	choices := w.choices(n)
+	before := r.shared[choices]
+	shares := before != nil
 	if shares && r.again {
 		return before.withoutBias(), nil
 	}
@@ -192,24 +191,24 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	patches.Group, part.inputs = patches.Group*parts, part.inputs/parts
 	momentsOf := func(i int) (*moments, error) {
 		m, err := r.moments(ctx, patches, part, i, clean, x, y, fine)
-		if later := r.later[readers{n.Inputs[1], w.Bits, part.inputs, i}]; err == nil && (shares || later != nil) {
+		if later := r.later[readers{choices, part.inputs, i}]; err == nil && (shares || later != nil) {
 			m.join(later, part.inputs)
 		}
 		return m, err
 	}
 	if shares {
 		for i := range patches.Group {
-			if r.later[readers{n.Inputs[1], w.Bits, part.inputs, i}], err = momentsOf(i); err != nil {
+			if r.later[readers{choices, part.inputs, i}], err = momentsOf(i); err != nil {
 				return nil, err
 			}
 		}
 		return before.withoutBias(), nil
 	}
-	out := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, channels)}
+	out := &Rounded{codes: make([]uint8, len(data)), scales: make([]float32, channels)}
 	if w.Block > 0 {
 		out = newBlocks(layout, w)
 	}
-	r.shared[n.Inputs[1]] = out
+	r.shared[choices] = out
 	for g := range layout.groups {
 		targets := layout.columns(data, g)
 		var rounding []*quant.Compensator
@@ -269,7 +268,7 @@ func nearestWeights(n *onnx.Node, w *WeightPlan, levels int) (*Rounded, error) {
 		return nil, err
 	}
 	l := matrixOf(n, n.Inputs[1].Const.Shape)
-	r := &Rounded{bits: w.Bits, codes: make([]uint8, len(data)), scales: make([]float32, l.groups*l.outputs)}
+	r := &Rounded{codes: make([]uint8, len(data)), scales: make([]float32, l.groups*l.outputs)}
 	row, codes := make([]float32, l.inputs), make([]uint8, l.inputs)
 	for c := range r.scales {
 		l.row(data, c/l.outputs, c%l.outputs, row)

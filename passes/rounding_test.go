@@ -288,3 +288,35 @@ g (float[1,8,h,w] x, float[8,3,3,3] w, float[6,8,3,3] v) => (y, z)
 		t.Errorf("rounded %d, error %v", len(rounding), err)
 	}
 }
+
+// TestRoundSharedWeights: a ConvTranspose, or a convolution whose plan says other scales, does not take the codes that
+// weights have in another convolution, and one with the same bits does whatever others have in between.
+func TestRoundSharedWeights(t *testing.T) {
+	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,8,h,w] x, float[8,8,3,3] k) => (y)
+{
+  [a] a = Conv <pads = [1, 1, 1, 1]> (x, k)
+  [fine] b = Conv <pads = [1, 1, 1, 1]> (a, k)
+  [again] c = Conv <pads = [1, 1, 1, 1]> (b, k)
+  [scaled] d = Conv <pads = [1, 1, 1, 1]> (c, k)
+  [up] e = ConvTranspose <pads = [1, 1, 1, 1]> (d, k)
+  y = Relu (e)
+}`)
+	fillWeights(t, m.Graph.Value("k"))
+	plan := &Plan{Rule: Calibrated, Weights: []WeightPlan{
+		{Node: "a", Bits: 3}, {Node: "fine", Bits: 6}, {Node: "again", Bits: 3}, {Node: "scaled", Bits: 3, Scales: []float32{0.125}}, {Node: "up", Bits: 3}}}
+	rounding, err := Round(context.Background(), m, plan, smoothPictures(t, 2, 8, 16), RoundOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := func(a, b string) bool { return slices.Equal(rounding[a].scales, rounding[b].scales) }
+	if !same("a", "again") {
+		t.Errorf("shared weights of the same bits have scales %v and %v", rounding["a"].scales, rounding["again"].scales)
+	}
+	if scale := rounding["scaled"].scales[7]; scale != 0.125 {
+		t.Errorf("the plan says scale 0.125, the weights have %g", scale)
+	}
+	if same("a", "up") {
+		t.Errorf("rows of a Conv and columns of a ConvTranspose have the same scales %v", rounding["up"].scales)
+	}
+}

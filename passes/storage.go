@@ -87,7 +87,7 @@ func QuantizeStorage(m *onnx.Model, p *Plan, rounding Rounding, t *target.Target
 		} else {
 			n.SetInput(2, m.Graph.AddInitializer(w.Node+"_bias", onnx.Floats([]int64{int64(len(r.bias))}, r.bias...)))
 		}
-		key := fmt.Sprintf("%s %d %d %v", n.Inputs[1].Name, w.Bits, w.Block, w.Scales)
+		key := w.choices(n)
 		if shared[key] == nil {
 			v, err := storeWeights(m.Graph, n, w, p, r, t, done)
 			if err != nil {
@@ -221,7 +221,7 @@ func (m matrix) setBlocks(r *Rounded, data []float32, size, g, o int, round func
 
 func newBlocks(l matrix, w *WeightPlan) *Rounded {
 	return &Rounded{
-		bits: w.Bits, block: w.Block, codes: make([]uint8, l.groups*l.outputs*l.inputs), scales: make([]float32, l.groups*l.outputs*l.blocks(w.Block)*l.taps),
+		block: w.Block, codes: make([]uint8, l.groups*l.outputs*l.inputs), scales: make([]float32, l.groups*l.outputs*l.blocks(w.Block)*l.taps),
 	}
 }
 

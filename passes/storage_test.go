@@ -148,3 +148,23 @@ g (float[1,20,h,w] x, %s w) => (float[1,6,hy,wy] y) {
 		}
 	}
 }
+
+// TestStoreSharedWeights: a ConvTranspose has its outputs along another axis than a Conv, and does not take its scales.
+func TestStoreSharedWeights(t *testing.T) {
+	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,8,h,w] x, float[8,8,3,3] k) => (float[1,8,h,w] y)
+{
+  [a] a = Conv <pads = [1,1,1,1]> (x, k)
+  [b] b = Conv <pads = [1,1,1,1]> (a, k)
+  [up] y = ConvTranspose <pads = [1,1,1,1]> (b, k)
+}`)
+	fill(t, m)
+	plan := &Plan{Rule: Calibrated, Weights: []WeightPlan{{Node: "a", Bits: 8}, {Node: "b", Bits: 8}, {Node: "up", Bits: 8}}}
+	if _, err := QuantizeStorage(m, plan, nil, storageTarget(t), 17); err != nil {
+		t.Fatal(err)
+	}
+	weights := func(name string) *onnx.Node { return m.Graph.Value(name).Producer.Inputs[1].Producer }
+	if weights("a") != weights("b") || weights("y").Int("axis", 0) != 1 {
+		t.Errorf("graph is\n%s", body(m))
+	}
+}
