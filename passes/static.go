@@ -165,7 +165,8 @@ func codeScalar(t onnx.DataType, code int) *onnx.Tensor {
 // DequantizeLinear.
 func (e *staticEmitter) weights(n *onnx.Node, w *WeightPlan) error {
 	x := e.parameters[n.Inputs[0]]
-	if parts := partsOf(n); parts != nil {
+	parts := partsOf(n)
+	if parts != nil {
 		x = e.parameters[parts[0]]
 	}
 	if x == nil {
@@ -207,6 +208,9 @@ func (e *staticEmitter) weights(n *onnx.Node, w *WeightPlan) error {
 	}
 	dequantize(1, name, onnx.NewTensor(onnx.Int8, float.Shape, codes), onnx.Floats([]int64{channels}, scales...), onnx.Int8, axis)
 	dequantize(2, n.Label()+"_bias", onnx.NewTensor(onnx.Int32, []int64{channels}, bias), onnx.Floats([]int64{channels}, biasScale...), onnx.Int32, 0)
+	if parts != nil {
+		readCodes(n, parts)
+	}
 	e.done.Convolutions++
 	e.done.FloatBytes += int64(len(float.Data))
 	e.done.WeightBytes += int64(len(codes)) + 4*channels

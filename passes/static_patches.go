@@ -20,8 +20,11 @@ import (
 func readPatches(g *onnx.Graph, t *target.Target, l Layers) {
 	p := place(g, t, l)
 	for _, n := range slices.Clone(g.Nodes) {
+		if !p.convs[n] || !isPlainConv(n) || !isPixels(n.Inputs[0]) {
+			continue
+		}
 		next := soleReader(n.Outputs[0])
-		if !p.convs[n] || !p.convs[next] || !isPlainConv(n) || !isPlainConv(next) || !isPixels(n.Inputs[0]) {
+		if !p.convs[next] || !isPlainConv(next) {
 			continue
 		}
 		v, w := n.Inputs[1].Const, next.Inputs[1].Const
@@ -84,30 +87,31 @@ func isPatches(v *onnx.Value) bool {
 	if n == nil || !isPlainConv(n) || !isPixels(n.Inputs[0]) {
 		return false
 	}
-	w, patches := n.Inputs[1].Const, patchWeights(n.Inputs[1].Const.Shape)
-	return slices.Equal(w.Shape, patches.Shape) && slices.Equal(w.Data, patches.Data)
+	next, w, b := soleReader(v), n.Inputs[1].Const, floatBias(n)
+	patches := patchWeights(w.Shape)
+	one, _ := patchBias(len(b)-1, 1).Float32s()
+	return next != nil && isPlainConv(next) && slices.Equal(w.Shape, patches.Shape) && slices.Equal(w.Data, patches.Data) && slices.Equal(b, one)
 }
 
 // AlignPatches makes the channel without pixels white, which has all bits of a code. It leaves the
 // outputs of the graph what they were.
 func AlignPatches(g *onnx.Graph, plan *Plan) {
 	for _, n := range g.Nodes {
-		if len(n.Outputs) != 1 || !isPatches(n.Outputs[0]) {
+		if !isPlainConv(n) || !isPatches(n.Outputs[0]) {
 			continue
 		}
 		pixels := int(channelsOf(n.Outputs[0])) - 1
-		for _, u := range n.Outputs[0].Uses() {
-			w := u.Node.Inputs[1].Const
-			old, _ := w.Float32s()
-			weights := slices.Clone(old)
-			taps := int(w.Shape[2] * w.Shape[3])
-			for row := range slices.Chunk(weights, int(w.Shape[1])*taps) {
-				for k := range taps {
-					row[pixels*taps+k] /= plan.InputRange
-				}
+		next := soleReader(n.Outputs[0])
+		w := next.Inputs[1].Const
+		old, _ := w.Float32s()
+		weights := slices.Clone(old)
+		taps := int(w.Shape[2] * w.Shape[3])
+		for row := range slices.Chunk(weights, int(w.Shape[1])*taps) {
+			for k := range taps {
+				row[pixels*taps+k] /= plan.InputRange
 			}
-			setConstant(u.Node, 1, u.Node.Inputs[1].Name, onnx.Floats(w.Shape, weights...))
 		}
+		setConstant(next, 1, next.Inputs[1].Name, onnx.Floats(w.Shape, weights...))
 		setConstant(n, 2, n.Inputs[2].Name, patchBias(pixels, plan.InputRange))
 	}
 }

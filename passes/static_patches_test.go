@@ -48,6 +48,25 @@ g (float[1,3,h,w] x, float[64,3,3,3] head, float[64] b, float[64,64,3,3] k, floa
 	}
 }
 
+// TestNotPatches: a network's own convolution that brings pixels side by side has no channel for a bias; nodes without
+// a first output are passed over.
+func TestNotPatches(t *testing.T) {
+	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 13]>
+g (float[1,3,h,w] x, float[64,4,3,3] k, float[64,64,3,3] k2) => (float[1,64,h,w] y)
+ <float[4,3,1,1] side = {1,0,0,0,1,0,0,0,1,0,0,0}, int64[1] one = {1}>
+{
+  [head] a = Conv (x, side)  [next] c = Conv <pads = [1,1,1,1]> (a, k)  d = Conv <pads = [1,1,1,1]> (c, k2)
+  , i = TopK <axis = 1> (c, one)  f = Cast <to = 1> (i)  y = Add (d, f)
+}`)
+	fill(t, m)
+	before := body(m)
+	readPatches(m.Graph, named(t, "onnxruntime"), Layers{})
+	AlignPatches(m.Graph, &Plan{InputRange: 255})
+	if body(m) != before || isPatches(m.Graph.Value("a")) {
+		t.Errorf("graph is\n%s", body(m))
+	}
+}
+
 // TestPatchBias: the channel without pixels has weights of zero; its bias fits all the same.
 func TestPatchBias(t *testing.T) {
 	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 13]>

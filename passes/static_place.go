@@ -160,7 +160,7 @@ func joinsFeatures(v *onnx.Value) bool {
 	if next := soleReader(v); next != nil && next.Is("Relu", "LeakyRelu", "PRelu") {
 		v = next.Outputs[0]
 	}
-	return isConcatenated(v)
+	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return u.Node.Is("Concat") && !isPicture(u.Node.Outputs[0]) })
 }
 
 // isPoint reports whether a value is one number for each channel: statistics of a picture, each of

@@ -66,19 +66,16 @@ func AlignParts(g *onnx.Graph, plan *Plan) {
 		}
 	}
 	for _, n := range slices.Clone(g.Nodes) {
-		if !slices.ContainsFunc(plan.Weights, func(w WeightPlan) bool { return w.Node == n.Label() }) {
+		if !isPointwise(n) || !slices.ContainsFunc(plan.Weights, func(w WeightPlan) bool { return w.Node == n.Label() }) {
 			continue
 		}
 		x := n.Inputs[0]
-		if steps[x.Name] != 0 || x.Producer == nil || !isChannelConcat(x.Producer) || slices.ContainsFunc(x.Producer.Inputs, func(v *onnx.Value) bool { return steps[v.Name] == 0 }) {
+		if steps[x.Name] != 0 || soleReader(x) == nil || x.Producer == nil || !isChannelConcat(x.Producer) || slices.ContainsFunc(x.Producer.Inputs, func(v *onnx.Value) bool { return steps[v.Name] == 0 }) {
 			continue
 		}
-		first := steps[x.Producer.Inputs[0].Name]
-		var factors, unscaled []float32
-		for _, v := range x.Producer.Inputs {
-			factors = append(factors, slices.Repeat([]float32{first / steps[v.Name]}, int(channelsOf(v)))...)
-		}
+		factors := inFirst(x.Producer.Inputs, func(v *onnx.Value) float32 { return steps[v.Name] })
 		old, _ := n.Inputs[1].Const.Float32s()
+		var unscaled []float32
 		for i, w := range old {
 			unscaled = append(unscaled, w/factors[i%len(factors)])
 		}
@@ -88,13 +85,33 @@ func AlignParts(g *onnx.Graph, plan *Plan) {
 	}
 }
 
-// partsOf returns the parts side by side that a convolution reads in units of the first (AlignParts), nil for others.
+// inFirst returns the step of the first part in those of each channel.
+func inFirst(parts []*onnx.Value, step func(*onnx.Value) float32) (factors []float32) {
+	for _, v := range parts {
+		factors = append(factors, slices.Repeat([]float32{step(parts[0]) / step(v)}, int(channelsOf(v)))...)
+	}
+	return factors
+}
+
+// partsOf returns the dequantized parts side by side that a convolution reads in units of the first (AlignParts), nil
+// for others.
 func partsOf(n *onnx.Node) []*onnx.Value {
 	mul := n.Inputs[0].Producer
-	if mul == nil || !scalesChannels(mul) || mul.Inputs[0].Producer == nil || !isChannelConcat(mul.Inputs[0].Producer) {
+	if !isPointwise(n) || mul == nil || !scalesChannels(mul) || mul.Inputs[0].Producer == nil || !isChannelConcat(mul.Inputs[0].Producer) {
 		return nil
 	}
-	return slices.Clone(mul.Inputs[0].Producer.Inputs)
+	parts := slices.Clone(mul.Inputs[0].Producer.Inputs)
+	if slices.ContainsFunc(parts, func(v *onnx.Value) bool { return !isDequantized(v) || v.Producer.Inputs[1].Const == nil }) {
+		return nil
+	}
+	factors, _ := mul.Inputs[1].Const.Float32s()
+	if !slices.Equal(factors, inFirst(parts, func(v *onnx.Value) float32 {
+		scale, _ := v.Producer.Inputs[1].Const.Float32s()
+		return scale[0]
+	})) {
+		return nil
+	}
+	return parts
 }
 
 // readCodes lets a product read the codes of parts side by side as if all had scale and zero point of the first.
@@ -102,38 +119,31 @@ func partsOf(n *onnx.Node) []*onnx.Value {
 //
 //	y = Conv (Mul (Concat (DequantizeLinear (a), DequantizeLinear (b)), steps), w, bias)
 //	y = Conv (DequantizeLinear (Concat (a, b)), w, bias)
-func readCodes(g *onnx.Graph) {
-	for _, n := range slices.Clone(g.Nodes) {
-		if !n.Is("Conv") {
-			continue
-		}
-		parts := partsOf(n)
-		if parts == nil || slices.ContainsFunc(parts, func(v *onnx.Value) bool { return !isDequantized(v) }) {
-			continue
-		}
-		x, first := n.Inputs[0], parts[0].Producer
-		w, b := n.Inputs[1].Producer.Inputs[0].Const, n.Inputs[2].Producer
-		weights, bias := onnx.ViewOf[int8](w.Data), slices.Clone(onnx.ViewOf[int32](b.Inputs[0].Const.Data))
-		var codes []*onnx.Value
-		at := 0
-		for _, v := range parts {
-			codes = append(codes, v.Producer.Inputs[0])
-			off := int32(zeroPoint(first)) - int32(zeroPoint(v.Producer))
-			channels := int(channelsOf(v))
-			for o := range bias {
-				for _, c := range weights[o*int(w.Shape[1])+at:][:channels] {
-					bias[o] += off * int32(c)
-				}
+func readCodes(n *onnx.Node, parts []*onnx.Value) {
+	x, first := n.Inputs[0], parts[0].Producer
+	w, b := n.Inputs[1].Producer.Inputs[0].Const, n.Inputs[2].Producer
+	weights, bias := onnx.ViewOf[int8](w.Data), slices.Clone(onnx.ViewOf[int32](b.Inputs[0].Const.Data))
+	var codes []*onnx.Value
+	at := 0
+	for _, v := range parts {
+		codes = append(codes, v.Producer.Inputs[0])
+		off := int32(zeroPoint(first)) - int32(zeroPoint(v.Producer))
+		channels := int(channelsOf(v))
+		for o := range bias {
+			for _, c := range weights[o*int(w.Shape[1])+at:][:channels] {
+				bias[o] += off * int32(c)
 			}
-			at += channels
 		}
-		setConstant(b, 0, b.Inputs[0].Name, onnx.NewTensor(onnx.Int32, b.Inputs[0].Const.Shape, bias))
-		whole := insertBefore(n, "Concat", x.Name+"_codes", withChannels(codes[0].Type, channelsOf(x)), codes, onnx.Attr("axis", int64(1)))
-		n.SetInput(0, insertBefore(n, "DequantizeLinear", x.Name+"_dequantized", x.Type, []*onnx.Value{whole, first.Inputs[1], first.Inputs[2]}))
-		concat := x.Producer.Inputs[0].Producer
-		g.Remove(x.Producer)
-		g.Remove(concat)
-		for _, v := range parts {
+		at += channels
+	}
+	setConstant(b, 0, b.Inputs[0].Name, onnx.NewTensor(onnx.Int32, b.Inputs[0].Const.Shape, bias))
+	whole := insertBefore(n, "Concat", x.Name+"_codes", withChannels(codes[0].Type, channelsOf(x)), codes, onnx.Attr("axis", int64(1)))
+	n.SetInput(0, insertBefore(n, "DequantizeLinear", x.Name+"_dequantized", x.Type, []*onnx.Value{whole, first.Inputs[1], first.Inputs[2]}))
+	concat := x.Producer.Inputs[0].Producer
+	removeUnread(x.Producer)
+	removeUnread(concat)
+	for i, v := range parts {
+		if !slices.Contains(parts[:i], v) {
 			removeUnread(v.Producer)
 		}
 	}
@@ -156,7 +166,6 @@ func sumsBlock(v *onnx.Value) bool {
 //	y = Conv (x, w, b)
 //	y = Transpose (Add (MatMul (Transpose (x), w), b))
 func giveFloats(g *onnx.Graph) {
-	readCodes(g)
 	for _, n := range slices.Clone(g.Nodes) {
 		if !isProduct(n) {
 			continue

@@ -45,7 +45,7 @@ g (float[1,4,h,w] x, float[2,8,1,1] k) => (float[1,2,h,w] y) { a = Relu (x)  b =
 	})
 	m := parseInferred(t, fmt.Sprintf(head, strings.TrimSuffix(strings.Repeat("0.6666667,", 4), ","))+"  al = Mul (ab, steps)  [fuse] y = Conv (al, k, e) }")
 	before := m.Clone()
-	readCodes(m.Graph)
+	readCodes(m.Graph.Value("y").Producer, slices.Clone(m.Graph.Value("ab").Producer.Inputs))
 	if err := m.Graph.Sort(); err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +54,40 @@ g (float[1,4,h,w] x, float[2,8,1,1] k) => (float[1,2,h,w] y) { a = Relu (x)  b =
 	}
 	x := features(4, 5, 6)
 	sameValues(t, run(t, m, x), run(t, before, x))
+	m = before.Clone()
+	m.Graph.Value("ab").Producer.SetInput(1, m.Graph.Value("a"))
+	setConstant(m.Graph.Value("al").Producer, 1, "steps", onnx.Floats([]int64{1, 8, 1, 1}, 1, 1, 1, 1, 1, 1, 1, 1))
+	before = m.Clone()
+	readCodes(m.Graph.Value("y").Producer, []*onnx.Value{m.Graph.Value("a"), m.Graph.Value("a")})
+	sameValues(t, run(t, m, x), run(t, before, x))
+}
+
+// TestNotSideBySide: what a plan has that is edited by hand, or a network of its own, is not taken for parts side by side.
+func TestNotSideBySide(t *testing.T) {
+	const head = `<ir_version: 8, opset_import: ["" : 13]>
+g (float[1,4,h,w] x, float[2,8,1,1] k, float[2,8,3,3] wide) => (float[1,2,h,w] y) <float[1,8,1,1] f = {1,2,3,4,5,6,7,8}> { a = Relu (x)  b = Neg (x)  ab = Concat <axis = 1> (a, b)  `
+	plan := &Plan{Activations: []ActivationPlan{{Tensor: "a", Bits: 8, Scale: 0.5}, {Tensor: "b", Bits: 8, Scale: 2}}}
+	for name, nodes := range map[string]string{
+		"3x3":               "[fuse] y = Conv <pads = [1,1,1,1]> (ab, wide) }",
+		"two readers":       "[fuse] c = Conv (ab, k)  d = Abs (ab)  e = Conv (d, k)  y = Add (c, e) }",
+		"no convolution":    "[fuse] d = Neg (ab)  y = Conv (d, k) }",
+		"factors of others": "m = Mul (ab, f)  [fuse] y = Conv (m, k) }",
+	} {
+		m := parseInferred(t, head+nodes)
+		fill(t, m)
+		before := body(m)
+		plan.Weights = []WeightPlan{{Node: "fuse", Bits: 8}}
+		if AlignParts(m.Graph, plan); body(m) != before {
+			t.Errorf("%s: graph is\n%s", name, body(m))
+		}
+		if _, err := QuantizeStatic(m.Clone(), plan, nil, named(t, "onnxruntime"), 13); err == nil {
+			t.Errorf("%s: weights are quantized though their input is not", name)
+		}
+		plan.Weights = nil
+		if _, err := QuantizeStatic(m, plan, nil, named(t, "onnxruntime"), 13); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // TestGiveFloats: what a 1x1 convolution of codes gives to a float sum is a product of matrices; what is

@@ -134,7 +134,7 @@ g (float[n,1,h,w] x, float[64,1,3,3] head, float[4,1,3,3] four, float[64,64,3,3]
 // skip, what makes few of many, where it is a fortieth of the network or more.
 func TestThinConvolutions(t *testing.T) {
 	const before = `<ir_version: 8, opset_import: ["" : 13]>
-g (float[n,3,h,w] x, float[64,3,3,3] head, float[4,64,3,3] four, float[64,64,3,3] k, float[64,68,1,1] gather, float[32,64,3,3] thin, float[3,32,3,3] tail, float[3,64,3,3] end, float[512,64,3,3] wide, float[64,512,3,3] narrow) => (float[n,3,h,w] y)
+g (float[n,3,h,w] x, float[64,3,3,3] head, float[4,64,3,3] four, float[64,64,3,3] k, float[64,68,1,1] gather, float[32,64,3,3] thin, float[3,32,3,3] tail, float[3,64,3,3] end, float[512,64,3,3] wide, float[64,512,3,3] narrow, float[1,64,3,3] luma, float[3,4,1,1] rgb) => (float[n,3,h,w] y)
 {
   a = Conv <pads = [1,1,1,1]> (x, head)
   b = Conv <pads = [1,1,1,1]> (a, k)
@@ -148,6 +148,7 @@ g (float[n,3,h,w] x, float[64,3,3,3] head, float[4,64,3,3] four, float[64,64,3,3
 	}{
 		{"features of a Concat", "e = Concat <axis = 1> (b, d)  f = Conv (e, gather)  " + end, "c", true},
 		{"a picture", "y = Add (d, d) }", "c", false},
+		{"luma of a picture", "l = Conv <pads = [1,1,1,1]> (b, luma)  e = Concat <axis = 1> (l, x)  y = Conv (e, rgb) }", "l", false},
 		{"much of the network", "e = Concat <axis = 1> (b, d)  f = Conv (e, gather)  " + end, "u", true},
 		{"little of it", "p = Conv <pads = [1,1,1,1]> (b, wide)  q = Conv <pads = [1,1,1,1]> (p, narrow)  r = Conv <pads = [1,1,1,1]> (q, wide)  f = Conv <pads = [1,1,1,1]> (r, narrow)  " + end, "u", false},
 		{"few of few", "f = Conv <pads = [1,1,1,1]> (b, k)  " + end, "y", false},
