@@ -73,11 +73,11 @@ func (p *Profile) AddImage(s Source) error {
 	return nil
 }
 
-// Pictures returns how many pictures went in, whole or in pieces.
+// Pictures returns how many pictures that were given went in, whole or in pieces.
 func (p *Profile) Pictures() int {
 	count := 0
 	for i, s := range p.Images {
-		if i == 0 || s.Name != p.Images[i-1].Name {
+		if s.Name != ColoursName && (i == 0 || s.Name != p.Images[i-1].Name) {
 			count++
 		}
 	}

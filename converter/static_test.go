@@ -21,6 +21,9 @@ func TestStaticKeepsColours(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if given := len(images.Names()); q.Plan.Images != given {
+		t.Errorf("the plan was made from %d pictures, %d were given", q.Plan.Images, given)
+	}
 	before, err := Open(ctx, float, calib.Input{}, runtime.Options{})
 	if err != nil {
 		t.Fatal(err)
