@@ -1,8 +1,11 @@
 package passes
 
 import (
+	"regexp"
 	"testing"
 
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/onnx"
 )
 
@@ -88,6 +91,41 @@ g (float[1,3,h,w] x, float[64,3,3,3] head, float[64] b, float[64,64,3,3] k) => (
 			if one := biasOf(n)[27]; one < 0.9999 || one > 1.0001 {
 				t.Errorf("it is %g", one)
 			}
+		}
+	}
+}
+
+// TestPairsOfPatches: patches have 8 bits whatever the settings say, so that 8-bit weights must not saturate with them.
+func TestPairsOfPatches(t *testing.T) {
+	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 13]>
+g (float[1,3,h,w] x, float[64,3,3,3] head, float[64,64,3,3] k) => (float[1,64,h,w] y)
+{
+  [head] a = Conv <pads = [1,1,1,1]> (x, head)  [next] c = Conv <pads = [1,1,1,1]> (a, k)  [last] y = Conv <pads = [1,1,1,1]> (c, k)
+}`)
+	fill(t, m)
+	to, s := named(t, "onnxruntime"), Settings{WeightBits: 8, ActivationBits: 4, Rule: Calibrated, Layers: Layers{Include: regexp.MustCompile("next|last")}}
+	readPatches(m.Graph, to, s.Layers)
+	if err := onnx.Infer(m); err != nil {
+		t.Fatal(err)
+	}
+	profile := calib.NewProfile("", 1)
+	profile.Static = true
+	for _, name := range StaticTensors(m.Graph, to, s.Layers) {
+		stats, err := profile.Tensor(name, quant.Signed, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stats.Observe(features(64, 4, 4).Data.([]float32), 16); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan, err := MakeStaticPlan(m.Graph, s, to, profile, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range plan.Weights {
+		if bounded := w.PairSum > 0; bounded != (w.Node != "last") {
+			t.Errorf("sums of pairs of %s are bounded: %v", w.Node, bounded)
 		}
 	}
 }

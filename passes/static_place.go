@@ -155,7 +155,7 @@ func isPicture(v *onnx.Value) bool {
 	return c >= 0 && c <= pictureChannels
 }
 
-// joinsFeatures reports whether a value becomes channels of a Concat: features, however few.
+// joinsFeatures reports whether a value becomes channels of a Concat of features, however few; a luma joins colours.
 func joinsFeatures(v *onnx.Value) bool {
 	if next := soleReader(v); next != nil && next.Is("Relu", "LeakyRelu", "PRelu") {
 		v = next.Outputs[0]

@@ -136,6 +136,9 @@ func (m *staticPlanner) plan(g *onnx.Graph) (*Plan, error) {
 	for _, n := range g.Nodes {
 		if m.place.convs[n] {
 			activations, bits := m.bits(n)
+			if x := n.Inputs[0]; m.place.onGrid(x) || m.place.sideBySide(x.Producer) {
+				activations = edgeBits
+			}
 			w := WeightPlan{Node: n.Label(), Bits: bits}
 			if activations == 8 && bits == 8 {
 				w.PairSum = m.target.Weights.PairSum
