@@ -46,7 +46,7 @@ func newAffine(channels int64) *affine {
 // affineOf returns the operand of n that convolutions alone make and what n does to
 // its channels; nil when n is none of that.
 func affineOf(n *onnx.Node, opset int64) (*onnx.Value, *affine) {
-	if !n.Is("BatchNormalization", "Mul", "Div", "Add", "Sub") {
+	if !n.Is("BatchNormalization", "Mul", "Div", "Add", "Sub") || floatConst(n, 1-operand(n)) == nil {
 		return nil, nil
 	}
 	x := n.Input(operand(n))
