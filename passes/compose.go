@@ -37,7 +37,7 @@ var Compose = Pass{"1x1 into convolution", func(_ context.Context, m *onnx.Model
 // composable reports whether a convolution can take in one of 1x1 without growing.
 func composable(conv, next *onnx.Node) bool {
 	for _, n := range []*onnx.Node{conv, next} {
-		if !n.Is("Conv") || n.Int("group", 1) != 1 || !takesFactors(n) || floatConst(n, 1) == nil || n.Input(2) != nil && floatConst(n, 2) == nil || len(floatBias(n)) != int(n.Inputs[1].Const.Shape[0]) {
+		if !isPlainConv(n) || floatConst(n, 1) == nil || n.Input(2) != nil && floatConst(n, 2) == nil || len(floatBias(n)) != int(n.Inputs[1].Const.Shape[0]) {
 			return false
 		}
 	}

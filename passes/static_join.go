@@ -56,7 +56,7 @@ func joinSkip(m *onnx.Model, t *target.Target, l Layers) {
 // canJoin reports whether convolutions n, of features, and head, of a picture, can be one.
 func (p *placement) canJoin(n, head *onnx.Node) bool {
 	for _, c := range []*onnx.Node{n, head} {
-		if c == nil || !c.Is("Conv") || !takesFactors(c) || c.Int("group", 1) != 1 || c.Str("auto_pad", "NOTSET") != "NOTSET" || soleReader(c.Outputs[0]) != p.skip {
+		if c == nil || !isPlainConv(c) || c.Str("auto_pad", "NOTSET") != "NOTSET" || soleReader(c.Outputs[0]) != p.skip {
 			return false
 		}
 	}

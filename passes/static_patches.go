@@ -77,10 +77,6 @@ func patchBias(pixels int, one float32) *onnx.Tensor {
 	return onnx.Floats([]int64{int64(len(b))}, b...)
 }
 
-func isPlainConv(n *onnx.Node) bool {
-	return n.Is("Conv") && takesFactors(n) && n.Int("group", 1) == 1
-}
-
 // isPatches reports whether a value is what readPatches makes of pixels.
 func isPatches(v *onnx.Value) bool {
 	n := v.Producer

@@ -57,7 +57,7 @@ func readPixels(g *onnx.Graph, t *target.Target, l Layers) {
 // fromPicture reports whether a node is a convolution that can read the pixels of a
 // picture in integers.
 func (p *placement) fromPicture(n *onnx.Node) bool {
-	if !n.Is("Conv") || !takesFactors(n) || p.target.Activations.Symmetric || p.target.Form(n) != target.Integer || n.Int("group", 1) != 1 || n.Str("auto_pad", "NOTSET") != "NOTSET" {
+	if !isPlainConv(n) || p.target.Activations.Symmetric || p.target.Form(n) != target.Integer || n.Str("auto_pad", "NOTSET") != "NOTSET" {
 		return false
 	}
 	a, ok := shifted(n.Inputs[0])

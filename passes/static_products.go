@@ -31,7 +31,7 @@ func takenAsFloats(v *onnx.Value, takesCodes func(*onnx.Node) bool) bool {
 }
 
 func isPointwise(n *onnx.Node) bool {
-	if !n.Is("Conv") || !takesFactors(n) || n.Int("group", 1) != 1 {
+	if !isPlainConv(n) {
 		return false
 	}
 	w := n.Inputs[1].Const.Shape

@@ -82,7 +82,7 @@ func soleReader(v *onnx.Value) *onnx.Node {
 // shufflable reports whether a convolution gives a picture of the size that it reads, in a
 // way that blocks of pixels can be computed as channels.
 func shufflable(n *onnx.Node, block int) bool {
-	if !n.Is("Conv") || !takesFactors(n) || n.Int("group", 1) != 1 || n.Str("auto_pad", "NOTSET") != "NOTSET" || !isPicture(n.Outputs[0]) {
+	if !isPlainConv(n) || n.Str("auto_pad", "NOTSET") != "NOTSET" || !isPicture(n.Outputs[0]) {
 		return false
 	}
 	for _, x := range append(n.Ints("strides"), n.Ints("dilations")...) {

@@ -144,6 +144,11 @@ func takesFactors(n *onnx.Node) bool {
 	return quantizable(n) && len(n.Inputs[1].Const.Shape) == 4 && (n.Input(2) == nil || n.Inputs[2].Const != nil && n.Inputs[2].Const.Type == onnx.Float)
 }
 
+// isPlainConv reports whether a node is a Conv of one group that takes factors.
+func isPlainConv(n *onnx.Node) bool {
+	return n.Is("Conv") && takesFactors(n) && n.Int("group", 1) == 1
+}
+
 func padsWithZero(n *onnx.Node) bool {
 	if n.Str("mode", "constant") != "constant" {
 		return true
