@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -129,6 +130,19 @@ func (p *Profile) Covers(tensors []string) error {
 		}
 	}
 	return nil
+}
+
+// Keep returns the profile of a network that has only these channels, by tensor, and all of the others.
+// The statistics are shared.
+func (p *Profile) Keep(channels map[string][]int) *Profile {
+	kept := *p
+	kept.Tensors = maps.Clone(p.Tensors)
+	for name, list := range channels {
+		if t := p.Tensors[name]; t != nil {
+			kept.Tensors[name] = t.keep(list)
+		}
+	}
+	return &kept
 }
 
 // Merge adds the images of q, a profile of the same network. The result does not

@@ -256,6 +256,19 @@ func (s *ChannelStats) MeanVariance() float64 {
 	return s.Variances.Float64() / float64(max(s.Images, 1))
 }
 
+// keep returns the statistics of some of the channels.
+func (t *TensorStats) keep(channels []int) *TensorStats {
+	kept := *t
+	kept.PostReLU, kept.Channels = nil, nil
+	for _, c := range channels {
+		kept.Channels = append(kept.Channels, t.Channels[c])
+		if len(t.PostReLU) > 0 {
+			kept.PostReLU = append(kept.PostReLU, t.PostReLU[c])
+		}
+	}
+	return &kept
+}
+
 // Merge adds the statistics of other images. The result does not depend on the
 // order of merges.
 func (t *TensorStats) Merge(o *TensorStats) error {

@@ -117,6 +117,11 @@ func (t *test) loss(ctx context.Context, p *passes.Plan, rounding passes.Roundin
 	if _, err := passes.Quantize(m, p, rounding, 0); err != nil {
 		return 0, err
 	}
+	return t.difference(ctx, m)
+}
+
+// difference is the mean squared difference of the outputs of another network, white being 1.
+func (t *test) difference(ctx context.Context, m *onnx.Model) (float64, error) {
 	outputs, err := t.run(ctx, m)
 	if err != nil {
 		return 0, err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/internal/target"
+	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 	"github.com/daq-sr/daq/runtime"
 )
@@ -33,20 +34,22 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 				return err
 			}
 		}
-		if q.Plan, err = passes.MakeStaticPlan(q.Model.Graph, o.Settings, t, q.Profile, q.Network.Range); err != nil {
+		prunes, profile, err := q.prune(ctx, images, t, o)
+		if err != nil {
 			return err
 		}
+		if q.Plan, err = passes.MakeStaticPlan(q.Model.Graph, o.Settings, t, profile, q.Network.Range); err != nil {
+			return err
+		}
+		q.Plan.Prunes = prunes
+	} else if _, err = passes.Prune(q.Model.Graph, o.Plan.Prunes); err != nil {
+		return err
 	} else if q.Network, err = Open(ctx, q.Model, o.inputOf(o.Plan), runtime.Options{Threads: o.Threads}); err != nil {
 		return err
 	}
 	q.Plan.Model, q.Plan.InputRange = q.Source, q.Network.Range
-	if err := passes.FoldScales(q.Model.Graph, q.Plan.Folds); err != nil {
+	if err := fold(q.Model.Graph, q.Plan, t); err != nil {
 		return err
-	}
-	passes.AlignPixels(q.Model.Graph, q.Plan)
-	passes.AlignPatches(q.Model.Graph, q.Plan)
-	if t.FloatProducts {
-		passes.AlignParts(q.Model.Graph, q.Plan)
 	}
 	rounding, err := q.round(ctx, images, o)
 	if err != nil {
@@ -54,6 +57,19 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 	}
 	q.Done, err = passes.QuantizeStatic(q.Model, q.Plan, rounding, t, o.Opset)
 	return err
+}
+
+// fold makes weights those of the codes that a static plan has for what they read.
+func fold(g *onnx.Graph, plan *passes.Plan, t *target.Target) error {
+	if err := passes.FoldScales(g, plan.Folds); err != nil {
+		return err
+	}
+	passes.AlignPixels(g, plan)
+	passes.AlignPatches(g, plan)
+	if t.FloatProducts {
+		passes.AlignParts(g, plan)
+	}
+	return nil
 }
 
 // quantizeStorage stores the weights of the simplified model of q in integers, rounded for

@@ -25,7 +25,8 @@ type Plan struct {
 	SigmaBits   int              `json:"sigma_bits,omitempty"` // bits of sigma across channels ("qq"), 0 for float
 	InputRange  float32          `json:"input_range,omitempty"`
 	Images      int              `json:"calibration_images,omitempty"` // pictures the steps were chosen on
-	Folds       []FoldPlan       `json:"folds,omitempty"`              // factors of channels, static plans
+	Prunes      []PrunePlan      `json:"prunes,omitempty"`             // channels taken out, static plans
+	Folds       []FoldPlan       `json:"folds,omitempty"`              // factors of the channels left, static plans
 	Activations []ActivationPlan `json:"activations"`
 	Weights     []WeightPlan     `json:"weights"`
 }

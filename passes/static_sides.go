@@ -37,7 +37,7 @@ func splitSides(m *onnx.Model, t *target.Target, l Layers) {
 const skipShare = 1. / 30
 
 // gatherInputs are as many products as an output has at least of a convolution that gathers a block.
-const gatherInputs = 256
+const gatherInputs = 128
 
 // canHaveSides reports whether two convolutions in integers can take the place of one. What
 // it reads is rounded already: else that would cost more than it saves.
