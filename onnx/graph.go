@@ -264,6 +264,18 @@ func (g *Graph) unlink(n *Node) {
 	}
 }
 
+// DropTypes forgets the types of all values that nodes make, but for the outputs of the graph. Who
+// reads the file infers them (Infer).
+func (g *Graph) DropTypes() {
+	for _, n := range g.Nodes {
+		for _, v := range n.Outputs {
+			if v != nil && !v.IsOutput() {
+				v.Type, v.info = Type{}, nil
+			}
+		}
+	}
+}
+
 // DropUnused removes initializers that nothing reads.
 func (g *Graph) DropUnused() {
 	g.inits = slices.DeleteFunc(g.inits, func(v *Value) bool {

@@ -59,6 +59,7 @@ func QuantizeStatic(m *onnx.Model, p *Plan, rounding Rounding, t *target.Target,
 	if t.FloatProducts {
 		giveFloats(e.g)
 	}
+	e.g.DropTypes() // ONNX Runtime plans its memory better without: RDN_x2 is 5% faster, CARN_x2 4%
 	e.g.DropUnused()
 	return &e.done, nil
 }

@@ -31,6 +31,9 @@ func FreeSkip(m *onnx.Model, t *target.Target, l Layers) {
 		return n.Outputs[0]
 	}
 	signs := !t.Activations.Symmetric && p.canReadSigns(readers) && !slices.ContainsFunc(g.Nodes, p.sumsForConcat) && share(m, readers) <= signsShare
+	if channels, _ := convChannels(y); channels > 0 && !signs {
+		return // both sides are made by convolutions for it alone, which take factors themselves
+	}
 	if signs {
 		// Not factors of -1: OpenVINO takes them into the codes wrongly (rule openvino-negative-factor of daq lint).
 		below := add("Neg", "_negative", []*onnx.Value{y}, len(factors))
