@@ -132,17 +132,17 @@ func (p *Profile) Covers(tensors []string) error {
 	return nil
 }
 
-// Keep returns the profile of a network that has only these channels, by tensor, and all of the others.
-// The statistics are shared.
-func (p *Profile) Keep(channels map[string][]int) *Profile {
-	kept := *p
-	kept.Tensors = maps.Clone(p.Tensors)
-	for name, list := range channels {
+// Without returns the profile of a network that lost these channels, by tensor. The statistics
+// are shared.
+func (p *Profile) Without(channels map[string][]int) *Profile {
+	left := *p
+	left.Tensors = maps.Clone(p.Tensors)
+	for name, lost := range channels {
 		if t := p.Tensors[name]; t != nil {
-			kept.Tensors[name] = t.keep(list)
+			left.Tensors[name] = t.without(lost)
 		}
 	}
-	return &kept
+	return &left
 }
 
 // Merge adds the images of q, a profile of the same network. The result does not

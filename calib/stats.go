@@ -256,17 +256,20 @@ func (s *ChannelStats) MeanVariance() float64 {
 	return s.Variances.Float64() / float64(max(s.Images, 1))
 }
 
-// keep returns the statistics of some of the channels.
-func (t *TensorStats) keep(channels []int) *TensorStats {
-	kept := *t
-	kept.PostReLU, kept.Channels = nil, nil
-	for _, c := range channels {
-		kept.Channels = append(kept.Channels, t.Channels[c])
+// without returns the statistics of all channels but some.
+func (t *TensorStats) without(channels []int) *TensorStats {
+	left := *t
+	left.PostReLU, left.Channels = nil, nil
+	for c := range t.Channels {
+		if slices.Contains(channels, c) {
+			continue
+		}
+		left.Channels = append(left.Channels, t.Channels[c])
 		if len(t.PostReLU) > 0 {
-			kept.PostReLU = append(kept.PostReLU, t.PostReLU[c])
+			left.PostReLU = append(left.PostReLU, t.PostReLU[c])
 		}
 	}
-	return &kept
+	return &left
 }
 
 // Merge adds the statistics of other images. The result does not depend on the

@@ -36,6 +36,8 @@ type TensorDifference struct {
 	Operator string `json:"operator"`   // that computes it in A
 	Output   bool   `json:"output,omitempty"`
 	Elements int64  `json:"elements"`
+	Channels int    `json:"channels,omitempty"` // that were compared, where one of the networks lost some
+	Of       int    `json:"of,omitempty"`       // channels that the tensor had
 
 	// Signal to quantization noise ratio, 10 log10(sum a^2 / sum (a-b)^2) in dB, at
 	// most 200; and the same after b is brought to a by a factor and an offset for each
@@ -68,7 +70,7 @@ func (c *Comparison) FirstBad(bound float64) *TensorDifference {
 }
 
 // Compare runs two networks side by side over a folder of pictures and compares the
-// tensors that both have. Tensors are compared as they come and not kept: memory is
+// tensors that both have, of those that lost channels the ones that both still have. Tensors are compared as they come and not kept: memory is
 // that of the two networks, and of tensors that B computes before A does.
 func Compare(ctx context.Context, a, b *onnx.Model, dir string, o CompareOptions) (*Comparison, error) {
 	images, err := calib.OpenDataset(dir, 1)
@@ -130,12 +132,21 @@ func prepareComparison(a, b *onnx.Model) ([]match, int, []*difference, error) {
 	if len(matches) == 0 {
 		return nil, 0, nil, errors.New("the two networks have no tensor in common: they are not of the same network")
 	}
+	goneA, goneB := prunedChannels(a), prunedChannels(b)
 	sums := make([]*difference, len(matches))
 	for i, m := range matches {
 		v := graphs[0].Value(m.a)
-		sums[i] = &difference{operator: v.Producer.Op, output: v.IsOutput()}
+		sums[i] = &difference{operator: v.Producer.Op, output: v.IsOutput(), goneA: goneOf(goneA, m.a), goneB: goneOf(goneB, m.b)}
 	}
 	return matches, unmatched, sums, nil
+}
+
+// goneOf returns which channels a tensor lost, whatever a quantizer added to its name.
+func goneOf(gone map[string][]int, name string) []int {
+	if list, ok := gone[name]; ok {
+		return list
+	}
+	return gone[withoutAffixes(name)]
 }
 
 func (c *Comparison) finish(matches []match, sums []*difference) {
@@ -240,6 +251,9 @@ type difference struct {
 	noise       float64 // sum of (a-b)^2
 	channels    []moments
 	problem     string
+
+	goneA, goneB []int // channels that are not there any more
+	had          int   // channels of a feature map before that
 }
 
 // moments are sums over one channel.
@@ -256,13 +270,15 @@ func (d *difference) add(a, b *runtime.Tensor) {
 	case errA != nil || errB != nil:
 		d.problem = fmt.Sprintf("types %s and %s", a.Type, b.Type)
 		return
-	case len(x) != len(y) || !slices.Equal(a.Shape, b.Shape):
+	}
+	inA, inB := d.common(a.Shape, b.Shape)
+	if inA == nil {
 		d.problem = fmt.Sprintf("shapes %v and %v", a.Shape, b.Shape)
 		return
 	}
-	channels, inner := 1, len(x)
-	if len(a.Shape) == 4 && a.Shape[0] == 1 && a.Shape[1] > 0 {
-		channels, inner = a.Shape[1], len(x)/a.Shape[1]
+	channels, inner := len(inA), len(x)
+	if isMap(a.Shape) {
+		inner = len(x) / a.Shape[1]
 	}
 	if d.channels == nil {
 		d.channels, d.least, d.most = make([]moments, channels), math.Inf(1), math.Inf(-1)
@@ -271,10 +287,11 @@ func (d *difference) add(a, b *runtime.Tensor) {
 		d.problem = fmt.Sprintf("%d channels in one picture, %d in another", len(d.channels), channels)
 		return
 	}
-	d.elements += int64(len(x))
+	d.elements += int64(channels * inner)
 	for c := range channels {
 		m := &d.channels[c]
-		for k := c * inner; k < (c+1)*inner; k++ {
+		x, y := x[inA[c]*inner:][:inner], y[inB[c]*inner:][:inner]
+		for k := range x {
 			p, q := float64(x[k]), float64(y[k])
 			e := p - q
 			d.noise += e * e
@@ -285,6 +302,38 @@ func (d *difference) add(a, b *runtime.Tensor) {
 	}
 }
 
+// common returns where tensors of two shapes have the channels that neither lost; none where
+// the shapes are not of one tensor. All of what is no feature map of one picture is one channel.
+func (d *difference) common(a, b []int) (inA, inB []int) {
+	if !isMap(a) || !isMap(b) {
+		if !slices.Equal(a, b) {
+			return nil, nil
+		}
+		return []int{0}, []int{0}
+	}
+	d.had = a[1] + len(d.goneA)
+	if d.had != b[1]+len(d.goneB) || !slices.Equal(a[2:], b[2:]) {
+		return nil, nil
+	}
+	atA, atB := 0, 0
+	for c := range d.had {
+		isA, isB := !slices.Contains(d.goneA, c), !slices.Contains(d.goneB, c)
+		if isA && isB {
+			inA, inB = append(inA, atA), append(inB, atB)
+		}
+		if isA {
+			atA++
+		}
+		if isB {
+			atB++
+		}
+	}
+	return inA, inB
+}
+
+// isMap reports whether a shape is that of the feature map of one picture.
+func isMap(shape []int) bool { return len(shape) == 4 && shape[0] == 1 && shape[1] > 0 }
+
 func (d *difference) result(m match) TensorDifference {
 	r := TensorDifference{A: m.a, B: m.b, By: m.by, Operator: d.operator, Output: d.output, Elements: d.elements, Problem: d.problem}
 	if d.elements == 0 && d.problem == "" {
@@ -292,6 +341,9 @@ func (d *difference) result(m match) TensorDifference {
 	}
 	if r.Problem != "" {
 		return r
+	}
+	if len(d.goneA)+len(d.goneB) > 0 {
+		r.Channels, r.Of = len(d.channels), d.had
 	}
 	signal, residual := 0.0, 0.0
 	for _, c := range d.channels {

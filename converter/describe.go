@@ -3,6 +3,7 @@ package converter
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -26,6 +27,7 @@ const (
 	metaSigma      = "daq.sigma_bits"
 	metaRange      = "daq.input_range"
 	metaConvs      = "daq.convolutions"
+	metaPruned     = "daq.pruned_channels"
 	metaImages     = "daq.calibration_images"
 )
 
@@ -41,6 +43,10 @@ func describe(m *onnx.Model, q *Quantized) {
 	}
 	m.SetMeta(metaRule, string(q.Plan.Rule))
 	m.SetMeta(metaConvs, strconv.Itoa(q.Done.Convolutions))
+	if q.Pruned != nil {
+		gone, _ := json.Marshal(q.Pruned.gone) // maps of lists of numbers can be written
+		m.SetMeta(metaPruned, string(gone))
+	}
 	var weights, activations []int
 	for _, w := range q.Plan.Weights {
 		weights = append(weights, w.Bits)
@@ -82,6 +88,13 @@ func span(bits []int) string {
 		return strconv.Itoa(least)
 	}
 	return fmt.Sprintf("%d-%d", least, most)
+}
+
+// prunedChannels returns which channels a file says its tensors lost.
+func prunedChannels(m *onnx.Model) map[string][]int {
+	var gone map[string][]int
+	_ = json.Unmarshal([]byte(m.Meta(metaPruned)), &gone) // none where there is nothing, or nothing of ours
+	return gone
 }
 
 // rangeOf returns the input range that a quantized file states, 0 when it states

@@ -6,6 +6,7 @@ import (
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/internal/target"
+	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 )
 
@@ -19,6 +20,28 @@ const (
 	mostPruned = 1. / 3
 )
 
+// Pruned is what was taken out of a network.
+type Pruned struct {
+	Channels int              `json:"channels"` // of feature maps that convolutions make
+	Of       int              `json:"of"`       // these maps had
+	Tensors  int              `json:"tensors"`  // the maps
+	gone     map[string][]int // channels, of these maps and of all that are tied to them
+}
+
+// takeOut takes channels out of a prepared network; nil when there are none to take.
+func takeOut(g *onnx.Graph, plans []passes.PrunePlan) (*Pruned, error) {
+	gone, err := passes.Prune(g, plans)
+	if err != nil || len(gone) == 0 {
+		return nil, err
+	}
+	p := &Pruned{Tensors: len(plans), gone: gone}
+	for _, plan := range plans {
+		p.Channels += len(plan.Channels)
+		p.Of += len(plan.Channels) + int(g.Value(plan.Tensor).Type.Shape[1].Value)
+	}
+	return p, nil
+}
+
 // prune takes quiet channels out of the prepared network where it becomes much smaller and makes
 // the same of the pictures; without pictures, those alone that never change. It returns
 // what it took out and the statistics of what is left.
@@ -31,8 +54,7 @@ func (q *Quantized) prune(ctx context.Context, images *calib.Dataset, t *target.
 		}
 		plans := passes.QuietChannels(q.Model.Graph, t, o.Layers, q.Profile, price)
 		pruned := q.Model.Clone()
-		left, err := passes.Prune(pruned.Graph, plans)
-		if err != nil {
+		if _, err := passes.Prune(pruned.Graph, plans); err != nil {
 			return nil, nil, err
 		}
 		if share := float64(passes.Weights(pruned.Graph)) / float64(passes.Weights(q.Model.Graph)); share > 1-leastPruned {
@@ -40,6 +62,7 @@ func (q *Quantized) prune(ctx context.Context, images *calib.Dataset, t *target.
 		}
 		if images != nil {
 			if test == nil {
+				var err error
 				if test, err = q.newTest(ctx, images, staticRoundingPictures, staticRoundingSize, o); err != nil {
 					return nil, nil, fmt.Errorf("float network: %w", err)
 				}
@@ -53,8 +76,12 @@ func (q *Quantized) prune(ctx context.Context, images *calib.Dataset, t *target.
 				continue
 			}
 		}
-		q.Model = pruned
-		return plans, q.Profile.Keep(left), nil
+		// Not the copy: types that copies are read with are written in another order.
+		var err error
+		if q.Pruned, err = takeOut(q.Model.Graph, plans); err != nil {
+			return nil, nil, err
+		}
+		return plans, q.Profile.Without(q.Pruned.gone), nil
 	}
 	return nil, q.Profile, nil
 }

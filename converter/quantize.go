@@ -38,6 +38,7 @@ type Quantized struct {
 	Mixed   *Mixed         // nil for uniform bits
 	Trials  []Trial        // of the search for MaxDrop, in order
 	Drop    Drop           // on the calibration pictures; zero when there are none
+	Pruned  *Pruned        // nil when every channel is there
 	Done    *passes.Quantized
 
 	Losses      []LayerLoss // of every layer, the worst first; measured when the drop is large

@@ -42,7 +42,7 @@ func (q *Quantized) quantizeStatic(ctx context.Context, images *calib.Dataset, t
 			return err
 		}
 		q.Plan.Prunes = prunes
-	} else if _, err = passes.Prune(q.Model.Graph, o.Plan.Prunes); err != nil {
+	} else if q.Pruned, err = takeOut(q.Model.Graph, o.Plan.Prunes); err != nil {
 		return err
 	} else if q.Network, err = Open(ctx, q.Model, o.inputOf(o.Plan), runtime.Options{Threads: o.Threads}); err != nil {
 		return err

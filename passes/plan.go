@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 
@@ -277,6 +278,9 @@ func ParsePlan(data []byte) (*Plan, error) {
 	if len(p.Activations)+len(p.Weights) == 0 {
 		return nil, fmt.Errorf("plan: it quantizes nothing: give activations or weights")
 	}
+	if err := p.checkPrunes(); err != nil {
+		return nil, err
+	}
 	for _, a := range p.Activations {
 		if err := a.check(p.Rule); err != nil {
 			return nil, fmt.Errorf("plan: tensor %q: %w", a.Tensor, err)
@@ -293,6 +297,22 @@ func ParsePlan(data []byte) (*Plan, error) {
 		nodes[w.Node] = true
 	}
 	return p, p.checkReaders()
+}
+
+// checkPrunes refuses prunes that no network can have.
+func (p *Plan) checkPrunes() error {
+	if len(p.Prunes) > 0 && p.Mode != target.Static {
+		return fmt.Errorf("plan: prunes are for static graphs: set the mode to %s", target.Static)
+	}
+	for i, prune := range p.Prunes {
+		if slices.ContainsFunc(p.Prunes[:i], func(other PrunePlan) bool { return other.Tensor == prune.Tensor }) {
+			return fmt.Errorf("plan: prune of tensor %q is named twice: keep one entry", prune.Tensor)
+		}
+		if err := prune.check(math.MaxInt); err != nil {
+			return fmt.Errorf("plan: prune of tensor %q: %w", prune.Tensor, err)
+		}
+	}
+	return nil
 }
 
 // checkReaders refuses a convolution whose input is planned twice.

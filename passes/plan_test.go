@@ -42,6 +42,9 @@ func TestParsePlanRefuses(t *testing.T) {
 		{`{"format":"daq plan 1","rule":"paper","weights":[{"node":"c","bits":4}]} {}`, "more behind"},
 		{`{"format":"daq plan 1","rule":"paper","weights":[{"node":"c","bits":4},{"node":"c","bits":2}]}`, `"c" are named twice`},
 		{`{"format":"daq plan 1","rule":"calibrated","activations":[{"tensor":"x","bits":4,"readers":["c"]}]}`, "needs steps"},
+		{`{"format":"daq plan 1","rule":"paper","prunes":[{"tensor":"x","channels":[1],"means":[0]}],"weights":[{"node":"c","bits":4}]}`, "for static graphs"},
+		{`{"format":"daq plan 1","rule":"paper","mode":"static","prunes":[{"tensor":"x","channels":[-1],"means":[0]}],"weights":[{"node":"c","bits":4}]}`, `"x": channel -1`},
+		{`{"format":"daq plan 1","rule":"paper","mode":"static","prunes":[{"tensor":"x","channels":[1],"means":[0]},{"tensor":"x","channels":[2],"means":[0]}],"weights":[{"node":"c","bits":4}]}`, `"x" is named twice`},
 		{`{"format":"daq plan 1","rule":"paper","activations":[{"tensor":"x","bits":4,"readers":["c"]},{"tensor":"y","bits":4,"readers":["c"]}]}`, `"c" reads "x" and "y"`},
 	} {
 		if _, err := ParsePlan([]byte(tc.text)); err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -1,9 +1,12 @@
 package passes
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/daq-sr/daq/internal/target"
 )
 
 // PlanChange is a choice that differs between two plans; an empty text means
@@ -27,6 +30,19 @@ func DiffPlans(a, b *Plan) []PlanChange {
 	note("sigma bits", a.SigmaBits, b.SigmaBits)
 	note("input range", a.InputRange, b.InputRange)
 	note("calibration images", a.Images, b.Images)
+	note("mode", cmp.Or(a.Mode, target.Dynamic), cmp.Or(b.Mode, target.Dynamic))
+	note("target", a.Target, b.Target)
+	pairs(a.Prunes, b.Prunes, func(x PrunePlan) string { return x.Tensor }, func(name string, x, y *PrunePlan) {
+		from, to := orNone(x), orNone(y)
+		note("prune of "+name, from.text(to), to.text(from))
+		if slices.Equal(from.Channels, to.Channels) {
+			note("prune of "+name+" means", summary(from.Means, to.Means, "none"), summary(to.Means, from.Means, "none"))
+		}
+	})
+	pairs(a.Folds, b.Folds, func(x FoldPlan) string { return x.Tensor }, func(name string, x, y *FoldPlan) {
+		from, to := orNone(x).Factors, orNone(y).Factors
+		note("fold of "+name, summary(from, to, "none"), summary(to, from, "none"))
+	})
 	pairs(a.Activations, b.Activations, func(x ActivationPlan) string { return x.Tensor }, func(name string, x, y *ActivationPlan) {
 		what := "tensor " + name
 		if x == nil || y == nil {
@@ -37,6 +53,8 @@ func DiffPlans(a, b *Plan) []PlanChange {
 		note(what+" readers", strings.Join(x.Readers, ", "), strings.Join(y.Readers, ", "))
 		note(what+" starts at zero", x.zeroText(), y.zeroText())
 		note(what+" steps", summary(x.Steps, y.Steps, "the rule's"), summary(y.Steps, x.Steps, "the rule's"))
+		note(what+" scale", x.Scale, y.Scale)
+		note(what+" zero point", x.ZeroPoint, y.ZeroPoint)
 		note(what+" starts", summary(x.Starts, y.Starts, "symmetric"), summary(y.Starts, x.Starts, "symmetric"))
 	})
 	pairs(a.Weights, b.Weights, func(x WeightPlan) string { return x.Node }, func(name string, x, y *WeightPlan) {
@@ -69,6 +87,34 @@ func pairs[T any](a, b []T, name func(T) string, f func(name string, x, y *T)) {
 			f(n, nil, &b[i])
 		}
 	}
+}
+
+// orNone returns an entry, or an empty one where a plan has none.
+func orNone[T any](entry *T) T {
+	if entry == nil {
+		return *new(T)
+	}
+	return *entry
+}
+
+// text tells the channels that are taken out, and the first of those that the other plan leaves.
+func (p *PrunePlan) text(other PrunePlan) string {
+	var alone []string
+	for _, c := range p.Channels {
+		if !slices.Contains(other.Channels, c) {
+			alone = append(alone, fmt.Sprint(c))
+		}
+	}
+	const most = 5
+	switch n := len(alone); {
+	case len(p.Channels) == 0:
+		return "no channels"
+	case n == 0 || len(other.Channels) == 0:
+		return fmt.Sprintf("%d channels", len(p.Channels))
+	case n > most:
+		return fmt.Sprintf("%d channels, here alone %s and %d more", len(p.Channels), strings.Join(alone[:most], ", "), n-most)
+	}
+	return fmt.Sprintf("%d channels, here alone %s", len(p.Channels), strings.Join(alone, ", "))
 }
 
 func presence(there bool) string {

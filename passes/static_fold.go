@@ -24,8 +24,11 @@ func FoldScales(g *onnx.Graph, plans []FoldPlan) error {
 	factors := map[int]float32{} // by root
 	for _, p := range plans {
 		v := g.Value(p.Tensor)
-		if v == nil || int64(len(p.Factors)) != channelsOf(v) {
-			return fmt.Errorf("plan: fold of tensor %q: the graph has no such tensor with %d channels: make the plan from this model", p.Tensor, len(p.Factors))
+		if v == nil {
+			return fmt.Errorf("plan: fold of tensor %q: the graph has no such tensor: make the plan from this model", p.Tensor)
+		}
+		if int64(len(p.Factors)) != channelsOf(v) {
+			return fmt.Errorf("plan: fold of tensor %q: %d factors for %d channels: give one for each that prunes leave, or take the fold out", p.Tensor, len(p.Factors), channelsOf(v))
 		}
 		for c, f := range p.Factors {
 			root := t.root(v, c)

@@ -71,7 +71,7 @@ func TestFoldScalesRefuses(t *testing.T) {
 		want string
 	}{
 		{FoldPlan{"nothing", []float32{1, 1}}, `"nothing": the graph has no such tensor`},
-		{FoldPlan{"c", []float32{1}}, "no such tensor with 1 channels"},
+		{FoldPlan{"c", []float32{1}}, "1 factors for 2 channels"},
 		{FoldPlan{"c", []float32{0, 1}}, "factor 0, want it above 0"},
 		{FoldPlan{"e", []float32{2, 2}}, "cannot pass"}, // in front of a Sigmoid
 		{FoldPlan{"c", []float32{2, 2}}, "cannot pass"}, // comes out of the network

@@ -19,6 +19,19 @@ type PrunePlan struct {
 	Means    []float32 `json:"means"`    // of each
 }
 
+// check refuses what no tensor of so many channels can lose.
+func (p *PrunePlan) check(channels int) error {
+	if n := len(p.Channels); n == 0 || n != len(p.Means) || n >= channels {
+		return fmt.Errorf("%d channels and %d means: name some of the channels, and a mean for each", n, len(p.Means))
+	}
+	for i, c := range p.Channels {
+		if c < 0 || c >= channels || i > 0 && c <= p.Channels[i-1] {
+			return fmt.Errorf("channel %d: want channels of the tensor, from 0 and ascending", c)
+		}
+	}
+	return nil
+}
+
 // QuietChannels returns the channels of a prepared graph that are worth less than the products they take: those of
 // least variance, weighed by the weights that read them. What is lost with them counts in units of
 // what rounding a tensor to 8 bits loses, every channel over its own range, and at price of it for
@@ -79,39 +92,38 @@ const readTogether, madeTogether, leastKept = 4, 16, 16
 
 func roundUp(n, multiple int) int { return (n + multiple - 1) / multiple * multiple }
 
-// Prune takes channels out of a graph. It returns, by name, which channels are left of the
-// tensors that lost some. Types must be inferred.
+// Prune takes channels out of a graph. It returns, by name, which channels tensors lost:
+// those of the plans, and what the graph ties to them. Types must be inferred.
 func Prune(g *onnx.Graph, plans []PrunePlan) (map[string][]int, error) {
 	p := newPruner(g)
 	means := map[int]float32{} // by class
 	for _, plan := range plans {
 		v := g.Value(plan.Tensor)
-		switch {
-		case v == nil || p.maker(v) == nil:
+		if v == nil || p.maker(v) == nil {
 			return nil, fmt.Errorf("plan: prune of tensor %q: the graph has no such tensor that convolutions make for convolutions alone: make the plan from this model", plan.Tensor)
-		case len(plan.Channels) != len(plan.Means) || len(plan.Channels) >= int(channelsOf(v)):
-			return nil, fmt.Errorf("plan: prune of tensor %q: %d channels of %d and %d means: name some channels, and a mean for each", plan.Tensor, len(plan.Channels), channelsOf(v), len(plan.Means))
+		}
+		if err := plan.check(int(channelsOf(v))); err != nil {
+			return nil, fmt.Errorf("plan: prune of tensor %q: %w", plan.Tensor, err)
 		}
 		for i, c := range plan.Channels {
-			if c < 0 || c >= int(channelsOf(v)) || i > 0 && c <= plan.Channels[i-1] {
-				return nil, fmt.Errorf("plan: prune of tensor %q: channel %d: want channels of 0 to %d, ascending", plan.Tensor, c, channelsOf(v)-1)
-			}
 			means[p.ties.root(v, c)] = plan.Means[i]
 		}
 	}
 	if len(plans) == 0 {
 		return nil, nil
 	}
-	left := map[*onnx.Value][]int{}
+	left, gone := map[*onnx.Value][]int{}, map[string][]int{}
 	for v := range p.ties.base {
-		var kept []int
+		var kept, lost []int
 		for c := range int(channelsOf(v)) {
-			if _, gone := means[p.ties.root(v, c)]; !gone {
+			if _, out := means[p.ties.root(v, c)]; out {
+				lost = append(lost, c)
+			} else {
 				kept = append(kept, c)
 			}
 		}
-		if len(kept) < int(channelsOf(v)) {
-			left[v] = kept
+		if len(lost) > 0 {
+			left[v], gone[v.Name] = kept, lost
 		}
 	}
 	for _, n := range g.Nodes {
@@ -127,13 +139,11 @@ func Prune(g *onnx.Graph, plans []PrunePlan) (map[string][]int, error) {
 			}
 		}
 	}
-	names := map[string][]int{}
 	for v, kept := range left {
 		v.Type.Shape = slices.Clone(v.Type.Shape)
 		v.Type.Shape[1].Value = int64(len(kept))
-		names[v.Name] = kept
 	}
-	return names, nil
+	return gone, nil
 }
 
 // pruneConv takes rows of channels that are gone out of a convolution, and columns, whose mean goes into the bias.

@@ -29,7 +29,8 @@ other quantizer, and compares every tensor that both have: signal to noise ratio
 (SQNR, dB) and largest error. Tensors are found by name, by name without what
 quantizers add to it, or as the n-th convolution with weights of the same shape.
 "scaled" is the SQNR after the best factor and offset for each channel: where it
-is high and the SQNR is low, a scale moved into the weights behind.
+is high and the SQNR is low, a scale moved into the weights behind. Of tensors that
+quantize took channels out of, those are compared that both still have.
 
 With --dump instead of B.onnx: compares with what another runtime computed. DIR
 holds NAME.npy (float32) for each tensor and for the input; % escapes stand for
@@ -114,10 +115,14 @@ func printComparison(t *terminal, c *converter.Comparison) error {
 		for _, d := range c.Tensors {
 			fmt.Fprintf(w, "%s\t%s\t", oneLine(d.A), d.Operator)
 			if d.By == "name" {
-				fmt.Fprint(w, "same\t")
+				fmt.Fprint(w, "same")
 			} else {
-				fmt.Fprintf(w, "%s (by %s)\t", oneLine(d.B), d.By)
+				fmt.Fprintf(w, "%s (by %s)", oneLine(d.B), d.By)
 			}
+			if d.Of > 0 {
+				fmt.Fprintf(w, ", %d of %d channels", d.Channels, d.Of)
+			}
+			fmt.Fprint(w, "\t")
 			if d.Problem != "" {
 				fmt.Fprintf(w, "%s\t\t\t\n", d.Problem)
 				continue
@@ -131,7 +136,7 @@ func printComparison(t *terminal, c *converter.Comparison) error {
 	worst := worstOf(c)
 	fmt.Fprintf(t.out, "\n%d tensors compared on %d pictures, %d have no counterpart", len(c.Tensors), c.Pictures, c.Unmatched)
 	if worst != nil {
-		fmt.Fprintf(t.out, "; worst: %s (%s), %.1f dB", oneLine(worst.A), worst.Operator, worst.SQNR)
+		fmt.Fprintf(t.out, "; worst: %s (%s), %.1f dB, scaled %.1f dB", oneLine(worst.A), worst.Operator, worst.SQNR, worst.Scaled)
 	}
 	_, err = fmt.Fprintln(t.out)
 	return err

@@ -285,6 +285,22 @@ func TestCompare(t *testing.T) {
 	fails(t, daq("compare", float, quantized, "--data", f.path("nowhere")), exitFailed, "nowhere")
 }
 
+// What is told of channels that are gone.
+func TestPrunedTexts(t *testing.T) {
+	var out strings.Builder
+	to := &terminal{out: &out}
+	check(t, (&quantizeResult{Pruned: &converter.Pruned{Channels: 16, Of: 64, Tensors: 1}}).print(to, &quantizeFlags{}))
+	check(t, printComparison(to, &converter.Comparison{Tensors: []converter.TensorDifference{{A: "a", By: "name", Channels: 48, Of: 64}}}))
+	for _, want := range []string{"16 of 64 channels of 1 tensors", "same, 48 of 64 channels"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q lacks %q", out.String(), want)
+		}
+	}
+	if text := abridged(strings.Repeat("ä", 100)); text != strings.Repeat("ä", 80)+"... (100 characters)" || abridged("daq") != "daq" {
+		t.Errorf("%q", text)
+	}
+}
+
 func TestInterrupted(t *testing.T) {
 	f := newFiles(t)
 	float := f.path("float.onnx")

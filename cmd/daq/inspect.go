@@ -70,7 +70,7 @@ func printSummary(t *terminal, path string, s *inspect.Summary) error {
 		fmt.Fprintf(w, "operators\t%s\n", joined(s.Operators, func(c inspect.Count) string { return fmt.Sprintf("%d %s", c.Count, c.Operator) }, ", "))
 		fmt.Fprintf(w, "parameters\t%d (%s)\n", s.Parameters, joined(s.Bytes, func(b inspect.TypeBytes) string { return fmt.Sprintf("%s %s", b.Type, report.Bytes(b.Bytes)) }, ", "))
 		for i, p := range s.Metadata {
-			fmt.Fprintf(w, "%s\t%s = %s\n", map[bool]string{true: "metadata"}[i == 0], p.Key, oneLine(p.Value))
+			fmt.Fprintf(w, "%s\t%s = %s\n", map[bool]string{true: "metadata"}[i == 0], p.Key, abridged(oneLine(p.Value)))
 		}
 	})
 	if err != nil || len(s.Convolutions) == 0 {
@@ -83,6 +83,15 @@ func printSummary(t *terminal, path string, s *inspect.Summary) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", c.Name, strings.Trim(strings.ReplaceAll(fmt.Sprint(c.Weights), " ", "x"), "[]"), c.Operator, quantizedText(s, c))
 		}
 	})
+}
+
+// abridged returns the beginning of a text that does not fit in a line; --json has all of it.
+func abridged(text string) string {
+	const most = 80
+	if letters := []rune(text); len(letters) > most {
+		return fmt.Sprintf("%s... (%d characters)", string(letters[:most]), len(letters))
+	}
+	return text
 }
 
 // quantizedText tells how a convolution is quantized, or in a float network

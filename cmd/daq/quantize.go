@@ -43,7 +43,7 @@ that knows ONNX functions.`,
 	flags.SortFlags = false
 	flags.StringVarP(&f.out, "output", "o", "", "`file` to write")
 	f.calib.add(flags)
-	flags.StringVar(&f.mode, "mode", "", "dynamic: every channel by its distribution in the picture at hand; or static: ranges from the pictures of --calib, as plain QuantizeLinear and DequantizeLinear, which runtimes execute in integers; the target's own when not given, else dynamic")
+	flags.StringVar(&f.mode, "mode", "", "dynamic: every channel by its distribution in the picture at hand; or static: ranges from the pictures of --calib, as plain QuantizeLinear and DequantizeLinear, which runtimes execute in integers, without channels quieter than the rounding; the target's own when not given, else dynamic")
 	flags.StringVar(&f.target, "target", "", "runtime that OUT.onnx is for, which decides its form: "+strings.Join(target.Names(), ", ")+"; portable when not given, onnxruntime with --mode static")
 	flags.IntVar(&f.bits, "bits", 4, "`number` of bits of weights and activations, 1 to 8; in static mode 8 when not given; for storage of weights alone")
 	flags.IntVar(&f.weightBits, "weight-bits", 4, "`number` of bits of weights alone")
@@ -135,7 +135,7 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 		r.Average = &averageResult{q.Mixed.Activations, q.Mixed.Weights, q.Mixed.Loss, q.Mixed.UniformLoss}
 	}
 	r.Protected, r.Losses = q.Protected, q.Losses
-	r.Trials, r.Nearest = q.Trials, q.Done.Nearest
+	r.Trials, r.Nearest, r.Pruned = q.Trials, q.Done.Nearest, q.Pruned
 	if q.Drop.Pictures > 0 {
 		r.Drop = &q.Drop
 	}

@@ -74,6 +74,7 @@ type quantizeResult struct {
 	Opset            int64                 `json:"opset"`
 	Convolutions     int                   `json:"convolutions"`
 	Tensors          int                   `json:"tensors"`
+	Pruned           *converter.Pruned     `json:"pruned,omitempty"`
 	WeightBits       string                `json:"weight_bits"` // "4" or "2-8"
 	ActivationBits   string                `json:"activation_bits"`
 	Average          *averageResult        `json:"average_bits,omitempty"`
@@ -119,6 +120,9 @@ func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
 			fmt.Fprintf(w, "plan\t%s\n", r.Plan)
 		}
 		fmt.Fprintf(w, "quantized\t%d convolutions, %d tensors (%s)\n", r.Convolutions, r.Tensors, rule)
+		if p := r.Pruned; p != nil {
+			fmt.Fprintf(w, "pruned\t%d of %d channels of %d tensors, quieter than the rounding\n", p.Channels, p.Of, p.Tensors)
+		}
 		if n := len(r.Protected); n > 0 {
 			var list []string
 			for _, l := range r.Protected {

@@ -1,0 +1,121 @@
+package converter
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/internal/imaging"
+	"github.com/daq-sr/daq/onnx"
+	"github.com/daq-sr/daq/passes"
+)
+
+// closedReLUs is a network with two ReLUs in a row that a Concat gathers, every third channel of
+// which never opens.
+func closedReLUs(t *testing.T) *onnx.Model {
+	t.Helper()
+	m, err := onnx.Parse(`<ir_version: 8, opset_import: ["" : 13]>
+		g (float[1,3,h,w] x, float[16,3,3,3] k0, float[48,16,3,3] k1, float[48] b1, float[48,48,3,3] k2, float[48] b2, float[16,96,1,1] k3, float[12,16,3,3] k4) => (float[1,3,h2,w2] y)
+		{ a = Conv <pads = [1,1,1,1]> (x, k0)
+		  c = Conv <pads = [1,1,1,1]> (a, k1, b1)  d = Relu (c)
+		  e = Conv <pads = [1,1,1,1]> (d, k2, b2)  f = Relu (e)
+		  i = Concat <axis = 1> (d, f)  j = Conv (i, k3)  s = Add (a, j)
+		  o = Conv <pads = [1,1,1,1]> (s, k4)  y = DepthToSpace <blocksize = 2, mode = "CRD"> (o) }`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, v := range m.Graph.Inputs {
+		shape, known := v.Type.Shape.Ints()
+		if !known {
+			continue
+		}
+		n, inputs := 1, 1
+		for i, d := range shape {
+			n *= int(d)
+			if i > 0 {
+				inputs *= int(d)
+			}
+		}
+		data := make([]float32, n)
+		for i := range data {
+			switch {
+			case len(shape) > 1:
+				data[i] = float32(r.NormFloat64() / math.Sqrt(float64(inputs)))
+			case i%3 == 0:
+				data[i] = -100
+			}
+		}
+		v.SetConst(onnx.Floats(shape, data...))
+	}
+	return m
+}
+
+// TestPruned: what is taken out is told, written into the file and compared around; a plan
+// that was saved takes out the same.
+func TestPruned(t *testing.T) {
+	ctx := context.Background()
+	float, dir := closedReLUs(t), t.TempDir()
+	if err := imaging.WriteFile(filepath.Join(dir, "picture.png"), builtinPictures(t)[0]); err != nil {
+		t.Fatal(err)
+	}
+	images, err := calib.OpenDataset(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(8, passes.Calibrated, 0)
+	o.Mode, o.Input.Range = "static", 1
+	q, err := Quantize(ctx, float, images, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := q.Pruned; p == nil || p.Tensors != 2 || p.Of != 96 || p.Channels < 24 {
+		t.Fatalf("pruned %+v, want 12 channels or more of each of the two ReLUs", p)
+	}
+	encode := func(m *onnx.Model) string {
+		data, err := m.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	text, err := q.Plan.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Plan, err = passes.ParsePlan(text); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Quantize(ctx, float, images, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if encode(again.Model) != encode(q.Model) || again.Pruned.Channels != q.Pruned.Channels {
+		t.Error("the plan made another graph")
+	}
+
+	check := func(a, b *onnx.Model) {
+		t.Helper()
+		c, err := Compare(ctx, a, b, dir, CompareOptions{Input: o.Input})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for _, d := range c.Tensors {
+			want := map[string]int{"c": 48, "d": 48, "e": 48, "f": 48, "i": 96}[d.A]
+			if d.Problem != "" || d.Scaled < 20 || d.Of != want || d.Of > 0 && d.Channels >= d.Of {
+				t.Errorf("%+v", d)
+			}
+			if want > 0 {
+				found++
+			}
+		}
+		if found < 4 {
+			t.Errorf("%d of the tensors that lost channels were compared", found)
+		}
+	}
+	check(float, q.Model)
+}
