@@ -22,6 +22,7 @@ func PrepareStatic(m *onnx.Model, t *target.Target, l Layers) error {
 		return err
 	}
 	if !t.Activations.Symmetric { // the convolution that makes the picture stays float else
+		nearestLast(m.Graph)
 		shuffleLast(m.Graph)
 	}
 	if err := poolMoments(m); err != nil {

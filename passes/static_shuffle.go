@@ -33,7 +33,7 @@ func shuffleBehind(g *onnx.Graph, shuffle *onnx.Node) {
 	if conv != nil && conv.Is("Relu", "LeakyRelu", "PRelu") {
 		activation, conv = conv, onlyReader(conv.Outputs[0])
 	}
-	if conv == nil || !shufflable(conv, block) {
+	if conv == nil || !shufflable(conv) {
 		return
 	}
 	first := conv
@@ -45,7 +45,13 @@ func shuffleBehind(g *onnx.Graph, shuffle *onnx.Node) {
 	}
 	first.SetInput(0, x)
 	shuffleWeights(conv, shuffle, int(channelsOf(x)))
-	out := conv.Outputs[0]
+	g.Remove(shuffle)
+	insertShuffle(conv, shuffle)
+}
+
+// insertShuffle puts a DepthToSpace as the one given behind a convolution that gives its blocks.
+func insertShuffle(conv, shuffle *onnx.Node) {
+	g, x, block, out := conv.Graph(), conv.Inputs[0], shuffle.Int("blocksize", 0), conv.Outputs[0]
 	name, readers, listed := out.Name, out.Uses(), slices.Index(g.Outputs, out)
 	behind := g.NewNode("DepthToSpace", []*onnx.Value{out}, []string{name + "_shuffled"}, slices.Clone(shuffle.Attrs)...)
 	for _, u := range readers {
@@ -57,9 +63,8 @@ func shuffleBehind(g *onnx.Graph, shuffle *onnx.Node) {
 	if listed >= 0 {
 		g.Outputs[listed] = behind.Outputs[0]
 	}
-	out.Type.Shape = onnx.Shape{x.Type.Shape[0], onnx.ShapeOf(channelsOf(behind.Outputs[0]) * int64(block*block))[0], x.Type.Shape[2], x.Type.Shape[3]}
+	out.Type.Shape = onnx.Shape{x.Type.Shape[0], onnx.ShapeOf(channelsOf(behind.Outputs[0]) * block * block)[0], x.Type.Shape[2], x.Type.Shape[3]}
 	g.Nodes = slices.Insert(g.Nodes, slices.Index(g.Nodes, conv)+1, behind)
-	g.Remove(shuffle)
 }
 
 // onlyReader returns the node that alone reads a value, as its first input; nil where there is none.
@@ -81,7 +86,7 @@ func soleReader(v *onnx.Value) *onnx.Node {
 
 // shufflable reports whether a convolution gives a picture of the size that it reads, in a
 // way that blocks of pixels can be computed as channels.
-func shufflable(n *onnx.Node, block int) bool {
+func shufflable(n *onnx.Node) bool {
 	if !isPlainConv(n) || n.Str("auto_pad", "NOTSET") != "NOTSET" || !isPicture(n.Outputs[0]) {
 		return false
 	}
