@@ -54,7 +54,8 @@ func (q *Quantized) prune(ctx context.Context, images *calib.Dataset, t *target.
 		}
 		plans := passes.QuietChannels(q.Model.Graph, t, o.Layers, q.Profile, price)
 		pruned := q.Model.Clone()
-		if _, err := passes.Prune(pruned.Graph, plans); err != nil {
+		out, err := takeOut(pruned.Graph, plans)
+		if err != nil {
 			return nil, nil, err
 		}
 		if share := float64(passes.Weights(pruned.Graph)) / float64(passes.Weights(q.Model.Graph)); share > 1-leastPruned {
@@ -62,7 +63,6 @@ func (q *Quantized) prune(ctx context.Context, images *calib.Dataset, t *target.
 		}
 		if images != nil {
 			if test == nil {
-				var err error
 				if test, err = q.newTest(ctx, images, staticRoundingPictures, staticRoundingSize, o); err != nil {
 					return nil, nil, fmt.Errorf("float network: %w", err)
 				}
@@ -76,12 +76,8 @@ func (q *Quantized) prune(ctx context.Context, images *calib.Dataset, t *target.
 				continue
 			}
 		}
-		// Not the copy: types that copies are read with are written in another order.
-		var err error
-		if q.Pruned, err = takeOut(q.Model.Graph, plans); err != nil {
-			return nil, nil, err
-		}
-		return plans, q.Profile.Without(q.Pruned.gone), nil
+		q.Model, q.Pruned = pruned, out
+		return plans, q.Profile.Without(out.gone), nil
 	}
 	return nil, q.Profile, nil
 }
