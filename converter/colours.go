@@ -21,6 +21,8 @@ const (
 	// A correction is worth its nodes where colours move by more than leastShift of white,
 	// root mean square, and no more than mostLeft of it stays in pictures it was not fitted to.
 	leastShift, mostLeft = 0.02 / 255, 0.5
+	// Where colours move by more than mostShift, less of it taken back is worth as much.
+	mostLeftOfMuch = 0.75
 	// No colour of a picture may move by more than mostShift: where one does, windows become wider.
 	mostShift = 0.1 / 255
 	// coloursRidge is the share of its own variance that is added to that of each regressor.
@@ -63,7 +65,7 @@ func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, imag
 	}
 	if still, err := q.holdColours(ctx, wider, images, o); err != nil {
 		return nil, err
-	} else if still.worst < left.worst {
+	} else if still.worst <= max(mostShift, mostLeft*left.worst) {
 		return wider, nil
 	}
 	*q = before
@@ -120,7 +122,11 @@ func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, imag
 	left = q.shiftOf(pieces, func(picture string) passes.Colours {
 		return fitColours(slices.DeleteFunc(slices.Clone(pieces), func(m colourMeans) bool { return m.picture == picture }))
 	})
-	if moved.rms < leastShift || left.rms > mostLeft*moved.rms {
+	bound := mostLeft
+	if moved.worst > mostShift {
+		bound = mostLeftOfMuch
+	}
+	if moved.rms < leastShift || left.rms > bound*moved.rms {
 		return moved, nil
 	}
 	return left, passes.HoldColours(quantized.Graph, fitColours(pieces))
