@@ -21,7 +21,8 @@ const (
 	// A correction is worth its nodes where colours move by more than leastShift of white,
 	// root mean square, and no more than mostLeft of it stays in pictures it was not fitted to.
 	leastShift, mostLeft = 0.02 / 255, 0.5
-	// Where colours move by more than mostShift, less of it taken back is worth as much.
+	// Where colours move by more than mostShift, a correction or wider windows are worth it that take back a quarter;
+	// less is not worth the detail that wider windows lose.
 	mostLeftOfMuch = 0.75
 	// No colour of a picture may move by more than mostShift: where one does, windows become wider.
 	mostShift = 0.1 / 255
@@ -65,7 +66,7 @@ func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, imag
 	}
 	if still, err := q.holdColours(ctx, wider, images, o); err != nil {
 		return nil, err
-	} else if still.worst <= max(mostShift, mostLeft*left.worst) {
+	} else if still.worst <= mostLeftOfMuch*left.worst {
 		return wider, nil
 	}
 	*q = before
