@@ -328,6 +328,9 @@ func (d *difference) common(a, b []int) (inA, inB []int) {
 			atB++
 		}
 	}
+	if atA != a[1] || atB != b[1] {
+		return nil, nil // the lists are of other channels
+	}
 	return inA, inB
 }
 

@@ -134,3 +134,25 @@ func TestCompareDump(t *testing.T) {
 		}
 	}
 }
+
+// TestCommon: channels that both tensors have, by what files say that they lost, whatever that is.
+func TestCommon(t *testing.T) {
+	for _, tc := range []struct {
+		goneA, goneB []int
+		a, b         int
+		inA, inB     []int
+	}{
+		{nil, nil, 2, 2, []int{0, 1}, []int{0, 1}},
+		{[]int{0}, []int{2}, 2, 2, []int{0}, []int{1}},
+		{[]int{1}, nil, 2, 3, []int{0, 1}, []int{0, 2}},
+		{[]int{1}, nil, 2, 4, nil, nil},
+		{[]int{-1}, nil, 2, 3, nil, nil},
+		{[]int{1, 1}, nil, 2, 4, nil, nil},
+		{nil, []int{9}, 3, 2, nil, nil},
+	} {
+		d := &difference{goneA: tc.goneA, goneB: tc.goneB}
+		if inA, inB := d.common([]int{1, tc.a, 5, 5}, []int{1, tc.b, 5, 5}); !slices.Equal(inA, tc.inA) || !slices.Equal(inB, tc.inB) {
+			t.Errorf("%+v: %v and %v", tc, inA, inB)
+		}
+	}
+}
