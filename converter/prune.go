@@ -53,6 +53,9 @@ func (q *Quantized) prune(ctx context.Context, images *calib.Dataset, t *target.
 			continue
 		}
 		plans := passes.QuietChannels(q.Model.Graph, t, o.Layers, q.Profile, price)
+		if len(plans) == 0 {
+			break
+		}
 		pruned := q.Model.Clone()
 		out, err := takeOut(pruned.Graph, plans)
 		if err != nil {
@@ -60,6 +63,10 @@ func (q *Quantized) prune(ctx context.Context, images *calib.Dataset, t *target.
 		}
 		if share := float64(passes.Weights(pruned.Graph)) / float64(passes.Weights(q.Model.Graph)); share > 1-leastPruned {
 			break
+		}
+		profile := q.Profile.Without(out.gone)
+		if profile.Covers(passes.StaticTensors(pruned.Graph, t, o.Layers)) != nil {
+			continue // of a smaller network quantizers can stand elsewhere
 		}
 		if images != nil {
 			if test == nil {
@@ -77,7 +84,7 @@ func (q *Quantized) prune(ctx context.Context, images *calib.Dataset, t *target.
 			}
 		}
 		q.Model, q.Pruned = pruned, out
-		return plans, q.Profile.Without(out.gone), nil
+		return plans, profile, nil
 	}
 	return nil, q.Profile, nil
 }

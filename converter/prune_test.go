@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/daq-sr/daq/calib"
@@ -17,13 +18,18 @@ import (
 // which never opens.
 func closedReLUs(t *testing.T) *onnx.Model {
 	t.Helper()
-	m, err := onnx.Parse(`<ir_version: 8, opset_import: ["" : 13]>
-		g (float[1,3,h,w] x, float[16,3,3,3] k0, float[48,16,3,3] k1, float[48] b1, float[48,48,3,3] k2, float[48] b2, float[16,96,1,1] k3, float[12,16,3,3] k4) => (float[1,3,h2,w2] y)
+	return closed(t, `g (float[1,3,h,w] x, float[16,3,3,3] k0, float[48,16,3,3] k1, float[48] b1, float[48,48,3,3] k2, float[48] b2, float[16,96,1,1] k3, float[12,16,3,3] k4) => (float[1,3,h2,w2] y)
 		{ a = Conv <pads = [1,1,1,1]> (x, k0)
 		  c = Conv <pads = [1,1,1,1]> (a, k1, b1)  d = Relu (c)
 		  e = Conv <pads = [1,1,1,1]> (d, k2, b2)  f = Relu (e)
 		  i = Concat <axis = 1> (d, f)  j = Conv (i, k3)  s = Add (a, j)
 		  o = Conv <pads = [1,1,1,1]> (s, k4)  y = DepthToSpace <blocksize = 2, mode = "CRD"> (o) }`)
+}
+
+// closed fills the weights of a network; every third channel with a bias is far below zero.
+func closed(t *testing.T, graph string) *onnx.Model {
+	t.Helper()
+	m, err := onnx.Parse(`<ir_version: 8, opset_import: ["" : 13]> ` + graph)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,4 +124,40 @@ func TestPruned(t *testing.T) {
 		}
 	}
 	check(float, q.Model)
+}
+
+// TestPruneElsewhere: channels stay where without them quantizers would stand at tensors that were not calibrated: the 1x1
+// convolution has 144 inputs and would have 96, too few to give floats.
+func TestPruneElsewhere(t *testing.T) {
+	float, dir := closed(t, `g (float[1,3,h,w] x, float[64,3,3,3] k0, float[72,64,3,3] k1, float[72] b1, float[72,72,3,3] k2, float[72] b2, float[64,144,1,1] k3, float[64,128,1,1] k4, float[64,64,3,3] k5, float[12,64,3,3] k6, float[64,144,1,1] k7) => (float[1,3,h2,w2] y)
+		{ a = Conv <pads = [1,1,1,1]> (x, k0)
+		  c = Conv <pads = [1,1,1,1]> (a, k1, b1)  d = Relu (c)
+		  e = Conv <pads = [1,1,1,1]> (d, k2, b2)  f = Relu (e)
+		  i = Concat <axis = 1> (d, f)  j = Conv (i, k3)  r = Add (a, j)  k = Conv (i, k7)  l = Add (r, k)
+		  u = Concat <axis = 1> (r, l)  v = Conv (u, k4)  z = Conv <pads = [1,1,1,1]> (v, k5)  s = Add (z, a)
+		  o = Conv <pads = [1,1,1,1]> (s, k6)  y = DepthToSpace <blocksize = 2, mode = "CRD"> (o) }`), t.TempDir()
+	if err := imaging.WriteFile(filepath.Join(dir, "picture.png"), builtinPictures(t)[0]); err != nil {
+		t.Fatal(err)
+	}
+	images, err := calib.OpenDataset(dir, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(8, passes.Calibrated, 0)
+	o.Mode, o.Input.Range = "static", 1
+	if q, err := Quantize(context.Background(), float, images, o); err != nil || q.Pruned != nil {
+		t.Fatal(q, err)
+	}
+}
+
+// TestPruneNothing: without a convolution there is nothing to take out, and nothing to quantize.
+func TestPruneNothing(t *testing.T) {
+	m := closed(t, `g (float[1,3,h,w] x) => (float[1,3,h,w] y) { y = Relu (x) }`)
+	o := options(8, passes.Calibrated, 0)
+	o.Mode, o.Profile = "static", calib.NewProfile(digest(m), 1)
+	o.Profile.Static = true
+	_, err := Quantize(context.Background(), m, nil, o)
+	if err == nil || !strings.HasPrefix(err.Error(), "the network has no convolution") {
+		t.Error(err)
+	}
 }
