@@ -44,7 +44,7 @@ func QuietChannels(g *onnx.Graph, t *target.Target, l Layers, profile *calib.Pro
 	var plans []PrunePlan
 	for _, v := range m.place.values {
 		s, conv := m.channels(v), p.maker(v)
-		if s == nil || conv == nil || l.Exclude != nil && l.Exclude.MatchString(conv.Label()) || m.place.onGrid(v) || slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return takesFactors(u.Node) && !m.place.seenByConv[u.Node.Outputs[0]] }) {
+		if s == nil || conv == nil || l.Exclude != nil && l.Exclude.MatchString(conv.Label()) || m.place.onGrid(v) || m.place.readByLast(v) {
 			continue
 		}
 		signal, noise := make([]float64, len(s)), 0.0
@@ -65,6 +65,13 @@ func QuietChannels(g *onnx.Graph, t *target.Target, l Layers, profile *calib.Pro
 		}
 	}
 	return plans
+}
+
+// readByLast reports whether a convolution that no other comes behind reads a value, or a Concat that it is in.
+func (p *placement) readByLast(v *onnx.Value) bool {
+	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool {
+		return takesFactors(u.Node) && !p.seenByConv[u.Node.Outputs[0]] || isChannelConcat(u.Node) && p.readByLast(u.Node.Outputs[0])
+	})
 }
 
 // Silent is a price at which nothing but channels that never change are worth taking out.
@@ -185,7 +192,7 @@ func pruneConv(n *onnx.Node, left map[*onnx.Value][]int, mean func(c int) (float
 // pruner tells what channels can be taken out of.
 type pruner struct {
 	ties  *ties
-	bound map[int]bool // classes of channels that something else than convolutions, activation functions and Concats takes part in
+	bound map[int]bool // classes of channels that something else than convolutions, activation functions of theirs and Concats takes part in
 }
 
 func newPruner(g *onnx.Graph) *pruner {
@@ -198,7 +205,7 @@ func newPruner(g *onnx.Graph) *pruner {
 		}
 	}
 	for _, n := range g.Nodes {
-		if isPlainConv(n) && len(n.Inputs[1].Uses()) == 1 || isActivation(n) || isChannelConcat(n) {
+		if isPlainConv(n) && len(n.Inputs[1].Uses()) == 1 || isActivation(n) && madeBy(n.Outputs[0]) != nil || isChannelConcat(n) {
 			continue
 		}
 		for _, v := range append(slices.Clone(n.Inputs), n.Outputs...) {
@@ -208,16 +215,10 @@ func newPruner(g *onnx.Graph) *pruner {
 	return p
 }
 
-// maker returns the convolution that makes a value that channels can be taken out of: behind it is an
-// activation function or none, and convolutions alone read it, some through a Concat. nil for others.
+// maker returns the convolution that makes a value that channels can be taken out of (madeBy): convolutions
+// alone read it, some through a Concat. nil for others.
 func (p *pruner) maker(v *onnx.Value) *onnx.Node {
-	made := v
-	for isActivation(made.Producer) {
-		if made = made.Producer.Inputs[0]; len(made.Uses()) != 1 {
-			return nil
-		}
-	}
-	if made.Producer == nil || !isPlainConv(made.Producer) || slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return isActivation(u.Node) }) {
+	if slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return isActivation(u.Node) }) {
 		return nil
 	}
 	for c := range int(channelsOf(v)) {
@@ -225,7 +226,21 @@ func (p *pruner) maker(v *onnx.Value) *onnx.Node {
 			return nil
 		}
 	}
-	return made.Producer
+	return madeBy(v)
+}
+
+// madeBy returns the convolution that makes a value, by itself or with activation functions behind it that nothing
+// reads beside. nil for others: what a Concat gives an activation function has other means behind that.
+func madeBy(v *onnx.Value) *onnx.Node {
+	for isActivation(v.Producer) {
+		if v = v.Producer.Inputs[0]; len(v.Uses()) != 1 {
+			return nil
+		}
+	}
+	if v.Producer == nil || !isPlainConv(v.Producer) {
+		return nil
+	}
+	return v.Producer
 }
 
 // isActivation reports whether a node computes an activation function that factors pass, each channel by itself.

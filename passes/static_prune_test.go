@@ -64,6 +64,8 @@ func TestPruneErrors(t *testing.T) {
 			PrunePlan{"d", []int{1}, []float32{0}}, "no such tensor"},
 		{"shared weights", `g (float[n,2,h,w] x) => (float[n,2,h,w] y) ` + weights + `{ c = Conv (x, k)  d = Relu (c)  e = Conv (d, l)  f = Conv (e, k)  y = Conv (f, l) }`,
 			PrunePlan{"d", []int{1}, []float32{0}}, "no such tensor"},
+		{"a ReLU reads the Concat", `g (float[n,2,h,w] x) => (float[n,2,h,w] y) <float[3,2,1,1] k = {1,2,0,0,3,4}, float[2,5,1,1] l = {1,2,3,4,5,6,7,8,9,10}> { c = Conv (x, k)  d = Concat <axis = 1> (x, c)  e = Relu (d)  y = Conv (e, l) }`,
+			PrunePlan{"c", []int{1}, []float32{-3}}, "no such tensor"},
 	} {
 		m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 13]> `+tc.graph)
 		if _, err := Prune(m.Graph, []PrunePlan{tc.plan}); err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), "plan: ") {
@@ -75,8 +77,8 @@ func TestPruneErrors(t *testing.T) {
 // TestQuietChannels: of 48 channels 20 never change, 4 hardly do, and the others are loud.
 func TestQuietChannels(t *testing.T) {
 	m := parseInferred(t, `<ir_version: 8, opset_import: ["" : 13]>
-		g (float[1,3,h,w] x, float[48,3,3,3] k, float[48] b, float[8,48,3,3] l, float[48,8,1,1] o, float[3,48,1,1] p) => (float[1,3,h,w] y)
-		{ c = Conv <pads = [1,1,1,1]> (x, k, b)  d = Relu (c)  e = Conv <pads = [1,1,1,1]> (d, l)  f = Conv (e, o)  g = Relu (f)  y = Conv (g, p) }`)
+		g (float[1,3,h,w] x, float[48,3,3,3] k, float[48] b, float[8,48,3,3] l, float[48,8,1,1] o, float[3,56,1,1] p) => (float[1,3,h,w] y)
+		{ c = Conv <pads = [1,1,1,1]> (x, k, b)  d = Relu (c)  e = Conv <pads = [1,1,1,1]> (d, l)  f = Conv (e, o)  g = Relu (f)  i = Concat <axis = 1> (e, g)  y = Conv (i, p) }`)
 	fill(t, m)
 	profile := calib.NewProfile("", 1)
 	profile.Static = true
@@ -112,7 +114,7 @@ func TestQuietChannels(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		price float64
-		want  int // of d: g is what the last convolution reads
+		want  int // of d: g is in what the last convolution reads
 	}{{Silent, 20}, {1, 24}, {1e-6, 32}} {
 		plans := QuietChannels(m.Graph, ort, Layers{}, profile, tc.price)
 		if len(plans) != 1 || plans[0].Tensor != "d" || len(plans[0].Channels) != tc.want || plans[0].Means[0] != 2 {
