@@ -36,24 +36,28 @@ func (p *PrunePlan) check(channels int) error {
 // least variance, weighed by the weights that read them. What is lost with them counts in units of
 // what rounding a tensor to 8 bits loses, every channel over its own range, and at price of it for
 // all products of the tensor. Many ReLUs of trained networks never open; Silent finds those
-// alone. What the last convolutions read is left alone, as every error of it shows. Types must be inferred.
+// alone, and other constants that 1x1 convolutions read. What the last convolutions read is left alone, as every error of it shows. Types must be inferred.
 func QuietChannels(g *onnx.Graph, t *target.Target, l Layers, profile *calib.Profile, price float64) []PrunePlan {
 	p := newPruner(g)
 	m := &staticPlanner{profile: profile, place: place(g, t, l)}
 	energy := energies(g, p.ties)
 	var plans []PrunePlan
 	for _, v := range m.place.values {
-		s, conv := m.channels(v), p.maker(v)
-		if s == nil || conv == nil || l.Exclude != nil && l.Exclude.MatchString(conv.Label()) || m.place.onGrid(v) || m.place.readByLast(v) {
+		s, conv, readers := m.channels(v), p.maker(v), convsOf(v)
+		if s == nil || conv == nil || l.Exclude != nil && l.Exclude.MatchString(conv.Label()) || m.place.onGrid(v) || slices.ContainsFunc(readers, func(n *onnx.Node) bool { return !m.place.seenByConv[n.Outputs[0]] }) {
 			continue
+		}
+		border := 0.0
+		if slices.ContainsFunc(readers, func(n *onnx.Node) bool { return !isPointwise(n) }) {
+			border = borderShare
 		}
 		signal, noise := make([]float64, len(s)), 0.0
 		order := make([]int, len(s))
 		for c := range s {
 			order[c] = c
-			step, std := (float64(s[c].Max)-float64(s[c].Min))/255, s[c].All.Std()
+			step, std, mean := (float64(s[c].Max)-float64(s[c].Min))/255, s[c].All.Std(), s[c].All.Mean()
 			noise += step * step / 12 * energy[v][c]
-			signal[c] = std * std * energy[v][c]
+			signal[c] = (std*std + border*mean*mean) * energy[v][c]
 		}
 		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(signal[a], signal[b]) })
 		if quiet := worthLeast(order, signal, noise, price); quiet > 0 {
@@ -67,14 +71,23 @@ func QuietChannels(g *onnx.Graph, t *target.Target, l Layers, profile *calib.Pro
 	return plans
 }
 
-// readByLast reports whether a convolution that no other comes behind reads a value, or a Concat that it is in.
-func (p *placement) readByLast(v *onnx.Value) bool {
-	return slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool {
-		return takesFactors(u.Node) && !p.seenByConv[u.Node.Outputs[0]] || isChannelConcat(u.Node) && p.readByLast(u.Node.Outputs[0])
-	})
+// convsOf returns the convolutions that read a value, or a Concat that it is in.
+func convsOf(v *onnx.Value) (convs []*onnx.Node) {
+	for _, u := range v.Uses() {
+		if takesFactors(u.Node) {
+			convs = append(convs, u.Node)
+		} else if isChannelConcat(u.Node) {
+			convs = append(convs, convsOf(u.Node.Outputs[0])...)
+		}
+	}
+	return convs
 }
 
-// Silent is a price at which nothing but channels that never change are worth taking out.
+// borderShare is the share of what convolutions read that is padding, where a mean in the bias is wrong: of 3x3 in
+// a picture of 133 pixels on a side.
+const borderShare = 0.01
+
+// Silent is a price at which nothing but channels that can be taken out without a trace are worth it.
 const Silent = 1e12
 
 // worthLeast returns how many channels, in the given order, are best taken out.
