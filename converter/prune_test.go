@@ -111,7 +111,7 @@ func TestPruned(t *testing.T) {
 		}
 		found := 0
 		for _, d := range c.Tensors {
-			want := map[string]int{"c": 48, "d": 48, "e": 48, "f": 48, "i": 96}[d.A]
+			want := map[string]int{"c": 48, "d": 48, "e": 48, "f": 48, "i": 96}[withoutAffixes(d.A)]
 			if d.Problem != "" || d.Scaled < 20 || d.Of != want || d.Of > 0 && d.Channels >= d.Of {
 				t.Errorf("%+v", d)
 			}
@@ -124,6 +124,7 @@ func TestPruned(t *testing.T) {
 		}
 	}
 	check(float, q.Model)
+	check(q.Model, float)
 }
 
 // TestPruneElsewhere: channels stay where without them quantizers would stand at tensors that were not calibrated: the 1x1

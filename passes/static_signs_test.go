@@ -1,6 +1,7 @@
 package passes
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -65,5 +66,24 @@ g (float[n,3,h,w] x, float[16,3,3,3] head, float[16,16,5,5] k, float[48,16,1,1] 
 	}
 	if strings.Contains(body(m), "_signs") {
 		t.Errorf("tensorrt: graph is\n%s", body(m))
+	}
+}
+
+// TestFreeSkip: factors end and begin behind the last skip connection, but where convolutions make both its sides for it alone.
+func TestFreeSkip(t *testing.T) {
+	to, err := target.Named("tensorrt") // reads no signs
+	if err != nil {
+		t.Fatal(err)
+	}
+	for side, want := range map[string]bool{"a": true, "b": false} {
+		m := parseInferred(t, fmt.Sprintf(`<ir_version: 8, opset_import: ["" : 13]>
+g (float[n,3,h,w] x, float[16,3,3,3] head, float[16,3,3,3] side, float[16,16,3,3] k, float[16,16,3,3] k2, float[48,16,3,3] up, float[12,48,3,3] flat) => (float[n,3,H,W] y)
+{ a = Conv <pads = [1,1,1,1]> (x, head)  b = Conv <pads = [1,1,1,1]> (x, side)
+  c = Conv <pads = [1,1,1,1]> (a, k)  d = Conv <pads = [1,1,1,1]> (c, k2)  s = Add (%s, d)
+  u = Conv <pads = [1,1,1,1]> (s, up)  f = Conv <pads = [1,1,1,1]> (u, flat)  y = DepthToSpace <blocksize = 2> (f) }`, side))
+		FreeSkip(m, to, Layers{})
+		if got := strings.Contains(body(m), "s_scaled = Mul"); got != want {
+			t.Errorf("a Mul where %s is added: %t, want %t\n%s", side, got, want, body(m))
+		}
 	}
 }

@@ -58,6 +58,11 @@ g (float[n,5,h,w] x) => (float[n,5,h,w] y) <float[5,5,1,1] k1 = {1,0,0,0,0, 0,1,
 	if got := body(m); got != want {
 		t.Errorf("graph is\n%s\nwant\n%s", got, want)
 	}
+	for _, v := range []string{"x", "c", "c_dequantized", "y"} {
+		if known := m.Graph.Value(v).Type.Elem != onnx.Undefined; known != (v == "x" || v == "y") {
+			t.Errorf("the type of %s is known: %t", v, known)
+		}
+	}
 	for name, want := range map[string][]byte{
 		"daq_least": {0}, "daq_most": {15}, "daq_zero_point_3": {3},
 	} {
