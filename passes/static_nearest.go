@@ -26,8 +26,7 @@ func nearestLast(g *onnx.Graph) {
 			continue
 		}
 		shuffle := &onnx.Node{Op: "DepthToSpace", Name: n.Name, Attrs: []*onnx.Attribute{onnx.Attr("blocksize", block)}}
-		shuffleWeights(conv, shuffle, int(channels*block*block))
-		sumCopies(conv, int(channels))
+		shuffleWeights(conv, shuffle, int(channels))
 		conv.SetInput(0, n.Inputs[0])
 		g.Remove(n)
 		insertShuffle(conv, shuffle)
@@ -58,23 +57,4 @@ func repeats(n *onnx.Node) int64 {
 		return 0
 	}
 	return int64(s[2])
-}
-
-// sumCopies lets a convolution that reads copies of the same channels read one.
-func sumCopies(n *onnx.Node, channels int) {
-	old := n.Inputs[1].Const
-	weights, _ := old.Float32s()
-	shape := slices.Clone(old.Shape)
-	size := channels * int(shape[2]*shape[3]) // of the weights of an output for one copy
-	copies := int(shape[1]) / channels
-	shape[1] = int64(channels)
-	sums := make([]float32, int(shape[0])*size)
-	for i := range sums {
-		sum := 0.0
-		for c := range copies {
-			sum += float64(weights[(i/size*copies+c)*size+i%size])
-		}
-		sums[i] = float32(sum)
-	}
-	setConstant(n, 1, n.Inputs[1].Name, onnx.NewTensor(onnx.Float, shape, sums))
 }

@@ -123,7 +123,8 @@ func widenSlopes(n, shuffle *onnx.Node) bool {
 	return true
 }
 
-// shuffleWeights makes a convolution that reads what a shuffle gives read its channels.
+// shuffleWeights makes a convolution that reads what a shuffle gives read its channels, or, where those are copies of
+// fewer, one copy with the sum of the weights.
 func shuffleWeights(n, shuffle *onnx.Node, channels int) {
 	block := int(shuffle.Int("blocksize", 0))
 	old := n.Inputs[1].Const
@@ -152,8 +153,8 @@ func shuffleWeights(n, shuffle *onnx.Node, channels int) {
 						for s := range size[1] {
 							y, x := u+r-int(pads[0]), v+s-int(pads[1])
 							by, bx := floorDiv(y, block), floorDiv(x, block)
-							at := channel(o, outs, u, v)*channels + channel(c, ins, y-by*block, x-bx*block)
-							blocks[(at*wide[0]+by-low[0])*wide[1]+bx-low[1]] = weights[((o*ins+c)*size[0]+r)*size[1]+s]
+							at := channel(o, outs, u, v)*channels + channel(c, ins, y-by*block, x-bx*block)%channels
+							blocks[(at*wide[0]+by-low[0])*wide[1]+bx-low[1]] += weights[((o*ins+c)*size[0]+r)*size[1]+s]
 						}
 					}
 				}
