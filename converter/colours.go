@@ -123,14 +123,19 @@ func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, imag
 	left = q.shiftOf(pieces, func(picture string) passes.Colours {
 		return fitColours(slices.DeleteFunc(slices.Clone(pieces), func(m colourMeans) bool { return m.picture == picture }))
 	})
-	bound := mostLeft
-	if moved.worst > mostShift {
-		bound = mostLeftOfMuch
-	}
-	if moved.rms < leastShift || left.rms > bound*moved.rms {
+	if !worthHolding(moved, left) {
 		return moved, nil
 	}
 	return left, passes.HoldColours(quantized.Graph, fitColours(pieces))
+}
+
+// worthHolding reports whether a correction takes enough back of what moves.
+func worthHolding(moved, left shift) bool {
+	most := mostLeft
+	if moved.worst > mostShift {
+		most = mostLeftOfMuch
+	}
+	return moved.rms >= leastShift && left.rms <= most*moved.rms
 }
 
 // shiftOf returns how far means of colours move, with the correction of each picture if there is one.

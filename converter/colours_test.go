@@ -261,3 +261,21 @@ func sum(x []float32) (sum float64) {
 	}
 	return sum
 }
+
+// Less has to come back where colours move further than they may.
+func TestWorthHolding(t *testing.T) {
+	for _, tc := range []struct {
+		moved, worst, left float64 // of 255
+		want               bool
+	}{
+		{0.01, 0.05, 0, false}, // too little to care
+		{0.05, 0.09, 0.02, true},
+		{0.05, 0.09, 0.03, false},
+		{0.105, 0.322, 0.065, true}, // IMDN_x4 at 4 bits, 27 photographs
+		{0.105, 0.322, 0.09, false},
+	} {
+		if got := worthHolding(shift{tc.moved / 255, tc.worst / 255}, shift{rms: tc.left / 255}); got != tc.want {
+			t.Errorf("%v: %v", tc, got)
+		}
+	}
+}
