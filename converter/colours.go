@@ -46,7 +46,7 @@ type shift struct {
 
 // keepColours corrects what quantization does to the means of colours. Where a calibration
 // picture moves too far all the same, clipping is taken to be the cause: windows become
-// wider, if that halves it or is enough. It returns the network it leaves.
+// wider, if that takes a quarter of it back. It returns the network it leaves.
 func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*onnx.Model, error) {
 	left, err := q.holdColours(ctx, quantized, images, o)
 	if err != nil || left.worst <= mostShift || !o.uniform() {

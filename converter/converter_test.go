@@ -86,7 +86,7 @@ func TestPipeline(t *testing.T) {
 func TestDeterministic(t *testing.T) {
 	ctx := context.Background()
 	float, _, _ := builtin(t)
-	images := onePicture(t)
+	images := onePicture(t, t.TempDir())
 	encode := func(o QuantizeOptions) ([]byte, *Quantized) {
 		q, err := Quantize(ctx, float, images, o)
 		if err != nil {
@@ -117,10 +117,9 @@ func TestDeterministic(t *testing.T) {
 	}
 }
 
-// onePicture returns a dataset of one small picture.
-func onePicture(t *testing.T) *calib.Dataset {
+// onePicture puts a small picture into a folder and returns the dataset of it.
+func onePicture(t *testing.T, dir string) *calib.Dataset {
 	t.Helper()
-	dir := t.TempDir()
 	if err := imaging.WriteFile(filepath.Join(dir, "picture.png"), builtinPictures(t)[0]); err != nil {
 		t.Fatal(err)
 	}

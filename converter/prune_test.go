@@ -4,12 +4,10 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/daq-sr/daq/calib"
-	"github.com/daq-sr/daq/internal/imaging"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 )
@@ -60,20 +58,18 @@ func closed(t *testing.T, graph string) *onnx.Model {
 	return m
 }
 
+func staticOptions() QuantizeOptions {
+	o := options(8, passes.Calibrated, 0)
+	o.Mode, o.Input.Range = "static", 1
+	return o
+}
+
 // TestPruned: what is taken out is told, written into the file and compared around; a plan
 // that was saved takes out the same.
 func TestPruned(t *testing.T) {
 	ctx := context.Background()
 	float, dir := closedReLUs(t), t.TempDir()
-	if err := imaging.WriteFile(filepath.Join(dir, "picture.png"), builtinPictures(t)[0]); err != nil {
-		t.Fatal(err)
-	}
-	images, err := calib.OpenDataset(dir, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := options(8, passes.Calibrated, 0)
-	o.Mode, o.Input.Range = "static", 1
+	images, o := onePicture(t, dir), staticOptions()
 	q, err := Quantize(ctx, float, images, o)
 	if err != nil {
 		t.Fatal(err)
@@ -137,15 +133,7 @@ func TestPruneElsewhere(t *testing.T) {
 		  i = Concat <axis = 1> (d, f)  j = Conv (i, k3)  r = Add (a, j)  k = Conv (i, k7)  l = Add (r, k)
 		  u = Concat <axis = 1> (r, l)  v = Conv (u, k4)  z = Conv <pads = [1,1,1,1]> (v, k5)  s = Add (z, a)
 		  o = Conv <pads = [1,1,1,1]> (s, k6)  y = DepthToSpace <blocksize = 2, mode = "CRD"> (o) }`), t.TempDir()
-	if err := imaging.WriteFile(filepath.Join(dir, "picture.png"), builtinPictures(t)[0]); err != nil {
-		t.Fatal(err)
-	}
-	images, err := calib.OpenDataset(dir, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := options(8, passes.Calibrated, 0)
-	o.Mode, o.Input.Range = "static", 1
+	images, o := onePicture(t, dir), staticOptions()
 	if q, err := Quantize(context.Background(), float, images, o); err != nil || q.Pruned != nil {
 		t.Fatal(q, err)
 	}

@@ -38,12 +38,12 @@ func (p *PrunePlan) check(channels int) error {
 // all products of the tensor. Many ReLUs of trained networks never open; Silent finds those
 // alone, and other constants that 1x1 convolutions read. What the last convolutions read is left alone, as every error of it shows. Types must be inferred.
 func QuietChannels(g *onnx.Graph, t *target.Target, l Layers, profile *calib.Profile, price float64) []PrunePlan {
-	p := newPruner(g)
+	ties := prunable(g)
 	m := &staticPlanner{profile: profile, place: place(g, t, l)}
-	energy := energies(g, p.ties)
+	energy := energies(g, ties)
 	var plans []PrunePlan
 	for _, v := range m.place.values {
-		s, conv, readers := m.channels(v), p.maker(v), convsOf(v)
+		s, conv, readers := m.channels(v), maker(ties, v), convsOf(v)
 		if s == nil || conv == nil || l.Exclude != nil && l.Exclude.MatchString(conv.Label()) || m.place.onGrid(v) || slices.ContainsFunc(readers, func(n *onnx.Node) bool { return !m.place.seenByConv[n.Outputs[0]] }) {
 			continue
 		}
@@ -115,28 +115,28 @@ func roundUp(n, multiple int) int { return (n + multiple - 1) / multiple * multi
 // Prune takes channels out of a graph. It returns, by name, which channels tensors lost:
 // those of the plans, and what the graph ties to them. Types must be inferred.
 func Prune(g *onnx.Graph, plans []PrunePlan) (map[string][]int, error) {
-	p := newPruner(g)
+	ties := prunable(g)
 	means := map[int]float32{} // by class
 	for _, plan := range plans {
 		v := g.Value(plan.Tensor)
-		if v == nil || p.maker(v) == nil {
+		if v == nil || maker(ties, v) == nil {
 			return nil, fmt.Errorf("plan: prune of tensor %q: the graph has no such tensor that convolutions make for convolutions alone: make the plan from this model", plan.Tensor)
 		}
 		if err := plan.check(int(channelsOf(v))); err != nil {
 			return nil, fmt.Errorf("plan: prune of tensor %q: %w", plan.Tensor, err)
 		}
 		for i, c := range plan.Channels {
-			means[p.ties.root(v, c)] = plan.Means[i]
+			means[ties.root(v, c)] = plan.Means[i]
 		}
 	}
 	if len(plans) == 0 {
 		return nil, nil
 	}
 	left, gone := map[*onnx.Value][]int{}, map[string][]int{}
-	for v := range p.ties.base {
+	for v := range ties.base {
 		var kept, lost []int
 		for c := range int(channelsOf(v)) {
-			if _, out := means[p.ties.root(v, c)]; out {
+			if _, out := means[ties.root(v, c)]; out {
 				lost = append(lost, c)
 			} else {
 				kept = append(kept, c)
@@ -149,7 +149,7 @@ func Prune(g *onnx.Graph, plans []PrunePlan) (map[string][]int, error) {
 	for _, n := range g.Nodes {
 		switch {
 		case isPlainConv(n):
-			if err := pruneConv(n, left, func(c int) (float32, bool) { m, gone := means[p.ties.root(n.Inputs[0], c)]; return m, gone }); err != nil {
+			if err := pruneConv(n, left, func(c int) (float32, bool) { m, gone := means[ties.root(n.Inputs[0], c)]; return m, gone }); err != nil {
 				return nil, err
 			}
 		case n.Is("PRelu") && left[n.Outputs[0]] != nil:
@@ -202,40 +202,29 @@ func pruneConv(n *onnx.Node, left map[*onnx.Value][]int, mean func(c int) (float
 	return nil
 }
 
-// pruner tells what channels can be taken out of.
-type pruner struct {
-	ties  *ties
-	bound map[int]bool // classes of channels that something else than convolutions, activation functions of theirs and Concats takes part in
-}
-
-func newPruner(g *onnx.Graph) *pruner {
-	p := &pruner{ties: newTies(g), bound: map[int]bool{}}
-	bind := func(v *onnx.Value) {
-		if _, ok := p.ties.base[v]; ok {
-			for c := range int(channelsOf(v)) {
-				p.bound[p.ties.root(v, c)] = true
-			}
-		}
-	}
+// prunable returns the ties of a graph, fixed where something else than convolutions, activation functions of theirs and
+// Concats takes part in a channel too.
+func prunable(g *onnx.Graph) *ties {
+	t := newTies(g)
 	for _, n := range g.Nodes {
 		if isPlainConv(n) && len(n.Inputs[1].Uses()) == 1 || isActivation(n) && madeBy(n.Outputs[0]) != nil || isChannelConcat(n) {
 			continue
 		}
 		for _, v := range append(slices.Clone(n.Inputs), n.Outputs...) {
-			bind(v)
+			t.fix(v)
 		}
 	}
-	return p
+	return t
 }
 
-// maker returns the convolution that makes a value that channels can be taken out of (madeBy): convolutions
+// maker returns the convolution that makes a value that channels can be taken out of (madeBy, prunable): convolutions
 // alone read it, some through a Concat. nil for others.
-func (p *pruner) maker(v *onnx.Value) *onnx.Node {
+func maker(t *ties, v *onnx.Value) *onnx.Node {
 	if slices.ContainsFunc(v.Uses(), func(u onnx.Use) bool { return isActivation(u.Node) }) {
 		return nil
 	}
 	for c := range int(channelsOf(v)) {
-		if root := p.ties.root(v, c); root < 0 || p.ties.fixed[root] || p.bound[root] {
+		if root := t.root(v, c); root < 0 || t.fixed[root] {
 			return nil
 		}
 	}
