@@ -14,10 +14,10 @@ import (
 	"github.com/daq-sr/daq/runtime"
 )
 
-// moments are covariances [inputs, inputs] of what one group of a convolution
-// reads (im2col patches): of its quantized inputs, of these before quantization, and
-// of the quantization noise.
-type moments struct{ inputs, signal, noise []float64 }
+// moments are covariances [inputs, inputs] of what one group of a convolution reads (im2col
+// patches): of its quantized inputs x, of these with the noise e in them, and what weights v
+// near w are weighed by, fidelity*|(v-w) s|^2 + |v e|^2 for the signal s = x-e (see quiet).
+type moments struct{ inputs, noise, weighed []float64 }
 
 // join adds those of other readers of the same weights, if there are any. Each reader counts
 // relative to the power of its k inputs.
@@ -26,20 +26,21 @@ func (m *moments) join(others *moments, k int) {
 	for i := range k {
 		power += m.inputs[i*k+i]
 	}
-	for _, covariance := range [][]float64{m.inputs, m.signal, m.noise} {
+	for _, covariance := range [][]float64{m.inputs, m.noise, m.weighed} {
 		floats.Scale(1/power, covariance)
 	}
 	if others != nil {
 		floats.Add(m.inputs, others.inputs)
-		floats.Add(m.signal, others.signal)
 		floats.Add(m.noise, others.noise)
+		floats.Add(m.weighed, others.weighed)
 	}
 }
 
-// moments takes them over positions of all pictures; y is the convolution's output. When
-// fine, there is so little noise that the signal is taken to be that of the quantized
+// moments takes them over positions of all pictures; y is the convolution's output. Noise
+// is what the convolution's own quantizer makes and taken to be independent of the signal. When
+// fine, there is so little of it that the signal is taken to be that of the quantized
 // inputs, and noise of different inputs to be independent: a third of the products.
-func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, fine bool) (*moments, error) {
+func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, fine bool, fidelity float64) (*moments, error) {
 	inputs, signal, noise := calib.NewGram(l.inputs), calib.NewGram(l.inputs), calib.NewGram(l.inputs)
 	least := leastSamples
 	if fine {
@@ -85,14 +86,62 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 		}
 	}
 	m := &moments{inputs: inputs.Covariance()}
-	if !fine {
-		m.signal, m.noise = signal.Covariance(), noise.Covariance()
-		return m, nil
+	if fine {
+		m.weighed = slices.Clone(m.inputs)
+		var err error
+		if m.noise, err = r.independent(ctx, clean, x, l, g); err != nil {
+			return nil, err
+		}
+	} else {
+		m.weighed, m.noise = signal.Covariance(), noise.Covariance()
 	}
-	var err error
-	m.signal = slices.Clone(m.inputs)
-	m.noise, err = r.independent(ctx, clean, x, l, g)
-	return m, err
+	for i, e := range m.noise {
+		m.weighed[i] = float64(fidelity*m.weighed[i]) + e
+	}
+	return m, nil
+}
+
+// inherited are the moments of a convolution without a quantizer: noise is what the layers before
+// made, all that its inputs differ by from those of the float network. It goes with the signal (a
+// layer that gives too much of a feature makes noise like it), so the products of both count.
+func (r *rounder) inherited(ctx context.Context, p calib.Patches, l matrix, g int, x, y []twin, fidelity float64) (*moments, error) {
+	k := l.inputs
+	both := calib.NewGram(2 * k)
+	share := (max(leastSamples, samplesPerInput*k) + len(x) - 1) / len(x)
+	for i := range x {
+		shape, out := x[i].quantized.Shape, y[i].float.Shape
+		at := calib.Positions(out[2]*out[3], share)
+		rows := make([]float32, len(at)*2*k) // of a position the inputs, then their noise
+		err := r.workers.For(ctx, (len(at)+gathered-1)/gathered, func(i2, _ int) {
+			from, to := i2*gathered, min((i2+1)*gathered, len(at))
+			quantized, float := make([]float32, (to-from)*k), make([]float32, (to-from)*k)
+			p.Gather(quantized, x[i].quantized.Data.([]float32), g, shape[1], shape[2], shape[3], out[3], at[from:to])
+			p.Gather(float, x[i].float.Data.([]float32), g, shape[1], shape[2], shape[3], out[3], at[from:to])
+			for j := range to - from {
+				row := rows[(from+j)*2*k:]
+				copy(row[:k], quantized[j*k:])
+				for c := range k {
+					row[k+c] = quantized[j*k+c] - float[j*k+c]
+				}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		if err := both.Add(ctx, r.workers, rows, len(at)); err != nil {
+			return nil, err
+		}
+	}
+	m := &moments{make([]float64, k*k), make([]float64, k*k), make([]float64, k*k)}
+	all := both.Covariance() // xx xe / ex ee
+	for i := range k {
+		for j := range k {
+			xx, xe, ex, ee := all[i*2*k+j], all[i*2*k+k+j], all[(k+i)*2*k+j], all[(k+i)*2*k+k+j]
+			m.inputs[i*k+j], m.noise[i*k+j] = xx, xe
+			m.weighed[i*k+j] = xx + float64((fidelity-1)*(xx-xe-ex+ee))
+		}
+	}
+	return m, nil
 }
 
 // gathered are as many positions as one thread gathers at a time.
@@ -121,8 +170,8 @@ func (r *rounder) independent(ctx context.Context, clean, x []twin, l matrix, g 
 }
 
 // compensator returns what rounds weights [inputs, outputs] for k inputs of these moments, which it
-// overwrites. With quieting it changes the weights as well, into those that let less of the noise through.
-func (r *rounder) compensator(ctx context.Context, m *moments, weights []float64, k int, quieting bool, fidelity float64) (c *quant.Compensator, err error) {
+// overwrites. It changes the weights as well, into those that let less of the noise through.
+func (r *rounder) compensator(ctx context.Context, m *moments, weights []float64, k int, fidelity float64) (c *quant.Compensator, err error) {
 	variance := 0.0
 	for i := range k {
 		variance += m.inputs[i*k+i] / float64(k)
@@ -132,23 +181,20 @@ func (r *rounder) compensator(ctx context.Context, m *moments, weights []float64
 		switch {
 		case i == 0:
 			c, err = damped(m.inputs, k, damping*variance)
-		case quieting && !without.Quieting:
-			err = m.quiet(weights, k, fidelity, variance)
+		case !without.Quieting:
+			err = m.quiet(weights, k, 1e-4*fidelity*variance)
 		}
 		return err
 	})
 	return c, err
 }
 
-// quiet changes weights w [inputs, outputs] into those that let less of the noise through:
-// the least fidelity*|(v-w) x|^2 + |v e|^2 for signal x and noise e is at
-// v = w - (fidelity*X + E)^-1 E w. It overwrites the signal.
-func (m *moments) quiet(w []float64, k int, fidelity, variance float64) error {
-	both := m.signal
-	for i, e := range m.noise {
-		both[i] = float64(fidelity*both[i]) + e
-	}
-	quieter, err := damped(both, k, 1e-4*fidelity*variance)
+// quiet changes weights w [inputs, outputs] into those that let less of the noise through: the
+// least fidelity*|(v-w) s|^2 + |v e|^2 for signal s and noise e that are independent is at
+// v = w - (fidelity*S + E)^-1 E w. Where they are not, the least |v x - w s|^2 + (fidelity-1)*|(v-w) s|^2
+// for the inputs x = s+e is at v = w - (X + (fidelity-1)*S)^-1 (x e') w; that is the same when x e' = E.
+func (m *moments) quiet(w []float64, k int, damping float64) error {
+	quieter, err := damped(m.weighed, k, damping)
 	if err != nil {
 		return err
 	}
@@ -177,5 +223,5 @@ func damped(covariance []float64, k int, damping float64) (c *quant.Compensator,
 		}
 		damping *= 10
 	}
-	return nil, fmt.Errorf("%w: are there NaN or infinite values in its input?", err)
+	return nil, fmt.Errorf("%w: what it reads is NaN, infinite or far too large: give the weights before it more bits, or leave them out (--exclude)", err)
 }

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"testing"
 
+	"gonum.org/v1/gonum/floats"
+
+	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/runtime/kernels"
 )
 
@@ -50,9 +53,10 @@ func TestQuieted(t *testing.T) {
 		}
 		return fidelity*form(signal, change, o) + form(noise, v, o)
 	}
-	m := &moments{signal: append([]float64(nil), signal...), noise: noise}
+	m := &moments{noise: noise, weighed: slices.Clone(noise)}
+	floats.AddScaled(m.weighed, fidelity, signal)
 	v := slices.Clone(w)
-	if err := m.quiet(v, k, fidelity, 1e-6); err != nil {
+	if err := m.quiet(v, k, 1e-9); err != nil {
 		t.Fatal(err)
 	}
 	for o := range outputs {
@@ -68,6 +72,42 @@ func TestQuieted(t *testing.T) {
 				}
 				v[i*outputs+o] -= d
 			}
+		}
+	}
+}
+
+// TestInherited: weights that read too much of the picture become smaller by as much, whatever
+// the fidelity; ones that read noise as well let less of it through.
+func TestInherited(t *testing.T) {
+	const gain = 1.5
+	x := smoothPictures(t, 1, 1, 16)[0]
+	for _, c := range []struct {
+		name        string
+		fidelity    float64
+		noise       float32
+		least, most float64
+	}{
+		{"gain", 1, 0, 1/gain - 1e-3, 1/gain + 1e-3},
+		{"noise", 1, 2, 0, 0.9 / gain},
+		{"noise and much fidelity", 100, 2, 0.98, 1}, // change of the weights alone counts
+	} {
+		read := smoothPictures(t, 1, 1, 16)[0]
+		for i, v := range x.Data.([]float32) {
+			read.Data.([]float32)[i] = gain*v + c.noise*float32(i%2)
+		}
+		r := &rounder{workers: kernels.NewWorkers(2)}
+		patches := calib.Patches{Kernel: [2]int{1, 1}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Group: 1}
+		seen := []twin{{float: x, quantized: read}}
+		m, err := r.inherited(t.Context(), patches, matrix{groups: 1, outputs: 1, inputs: 1, taps: 1}, 0, seen, seen, c.fidelity)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := []float64{1}
+		if err := m.quiet(w, 1, 0); err != nil {
+			t.Fatal(err)
+		}
+		if w[0] < c.least || w[0] > c.most {
+			t.Errorf("%s: the weight is %g, want %g to %g", c.name, w[0], c.least, c.most)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package passes
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/internal/target"
@@ -155,8 +156,9 @@ const (
 )
 
 // fineInputs are as many inputs as 8-bit weights compensate each other over, 64 channels of 3x3: the
-// work grows with their third power. More are cut into parts of whole channels.
-const fineInputs = 640
+// work grows with their third power. More are cut into parts of whole channels. Behind weights of
+// fewer bits up to inheritedInputs are looked at together; RDN_x2's 1024 are worth it.
+const fineInputs, inheritedInputs = 640, 1024
 
 // without leaves parts of calibration and rounding out; TestAblation measures what
 // each gives.
@@ -182,15 +184,20 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	if shares && r.again {
 		return before.withoutBias(), nil
 	}
-	fine := r.isFine(n, w)
+	fine := r.isFine(n, w, layout.inputs)
 	parts := 1
 	if fine {
 		parts = layout.parts(fineInputs)
 	}
 	patches, part := patchesOf(n, x[0].float.Shape, y[0].float.Shape), layout
 	patches.Group, part.inputs = patches.Group*parts, part.inputs/parts
-	momentsOf := func(i int) (*moments, error) {
-		m, err := r.moments(ctx, patches, part, i, clean, x, y, fine)
+	fidelity := r.fidelity(n)
+	momentsOf := func(i int) (m *moments, err error) {
+		if r.floats() && !fine {
+			m, err = r.inherited(ctx, patches, part, i, x, y, fidelity)
+		} else {
+			m, err = r.moments(ctx, patches, part, i, clean, x, y, fine, fidelity)
+		}
 		if later := r.later[readers{choices, part.inputs, i}]; err == nil && (shares || later != nil) {
 			m.join(later, part.inputs)
 		}
@@ -218,13 +225,13 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 				return nil, err
 			}
 			size := part.inputs * part.outputs
-			c, err := r.compensator(ctx, m, targets[i*size:(i+1)*size], part.inputs, w.Block == 0, fidelityFor(r.inputBits(n)))
+			c, err := r.compensator(ctx, m, targets[i*size:(i+1)*size], part.inputs, fidelity)
 			if err != nil {
 				return nil, err
 			}
 			rounding = append(rounding, c)
 		}
-		if err := r.roundGroup(ctx, out, w, layout, g, data, targets, rounding, fine); err != nil {
+		if err := r.roundGroup(ctx, out, w, layout, g, targets, rounding, fine); err != nil {
 			return nil, err
 		}
 	}
@@ -232,13 +239,20 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 }
 
 // isFine reports whether in a static plan weights have 8 bits and inputs as many or
-// float: there is so little noise then that cheaper moments do.
-func (r *rounder) isFine(n *onnx.Node, w *WeightPlan) bool {
-	if r.plan.Mode != target.Static {
+// float: there is so little noise then that cheaper moments do. Where float inputs bring noise of
+// weights of fewer bits, they do for so many inputs that the others would take too long.
+func (r *rounder) isFine(n *onnx.Node, w *WeightPlan, inputs int) bool {
+	if r.plan.Mode != target.Static || w.Bits < 8 {
 		return false
 	}
-	return w.Bits == 8 && r.inputBits(n) == 8
+	if r.floats() {
+		return inputs > inheritedInputs || !slices.ContainsFunc(r.plan.Weights, func(w WeightPlan) bool { return w.Bits < 8 })
+	}
+	return r.inputBits(n) == 8
 }
+
+// floats reports whether weights alone are quantized.
+func (r *rounder) floats() bool { return len(r.plan.Activations) == 0 }
 
 // inputBits returns the bits of the inputs of a convolution, 8 where they are float.
 func (r *rounder) inputBits(n *onnx.Node) int {
@@ -252,9 +266,9 @@ func (r *rounder) inputBits(n *onnx.Node) int {
 	return a.Bits
 }
 
-// fidelityFor returns the fidelity for inputs of so many bits.
-func fidelityFor(bits int) float64 {
-	if bits == quant.MaxBits {
+// fidelity returns that for a convolution.
+func (r *rounder) fidelity(n *onnx.Node) float64 {
+	if r.inputBits(n) == quant.MaxBits && !r.floats() {
 		return fidelity8
 	}
 	return fidelity
@@ -292,20 +306,26 @@ func nearestWeights(n *onnx.Node, w *WeightPlan, levels int) (*Rounded, error) {
 
 // roundGroup chooses codes and scales of group g for weights near targets [inputs, outputs], with a
 // compensator for each part of the inputs: one, or more when fine.
-func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, data []float32, targets []float64, rounding []*quant.Compensator, fine bool) error {
+func (r *rounder) roundGroup(ctx context.Context, out *Rounded, w *WeightPlan, l matrix, g int, targets []float64, rounding []*quant.Compensator, fine bool) error {
 	k, levels := l.inputs, r.plan.weightLevels(w)
+	target := func(o int) []float64 {
+		w := make([]float64, k)
+		for i := range w {
+			w[i] = targets[i*l.outputs+o]
+		}
+		return w
+	}
 	if w.Block > 0 {
 		return r.workers.For(ctx, l.outputs, func(o, _ int) {
-			l.setBlocks(out, data, w.Block, g, o, func(codes []uint8, scales []float32, w []float64, block []int) {
+			l.setBlocks(out, target(o), w.Block, g, o, func(codes []uint8, scales []float32, w []float64, block []int) {
 				rounding[0].RoundBlocks(codes, scales, w, block, levels)
 			})
 		})
 	}
 	return r.workers.For(ctx, l.outputs, func(o, _ int) {
-		row, target := make([]float32, k), make([]float64, k)
-		for i := range target {
-			target[i] = targets[i*l.outputs+o]
-			row[i] = float32(target[i])
+		row, target := make([]float32, k), target(o)
+		for i, v := range target {
+			row[i] = float32(v)
 		}
 		var scale float32
 		free := len(w.Scales) == 0

@@ -202,13 +202,8 @@ func (m matrix) scaleOf(r *Rounded, g, o, i int) int {
 	return m.scaleIndex(r.block, g, o, i/m.taps/r.block*m.taps+i%m.taps)
 }
 
-// setBlocks rounds the weights of one output channel in blocks.
-func (m matrix) setBlocks(r *Rounded, data []float32, size, g, o int, round func(codes []uint8, scales []float32, w []float64, block []int)) {
-	row, w := make([]float32, m.inputs), make([]float64, m.inputs)
-	m.row(data, g, o, row)
-	for i, v := range row {
-		w[i] = float64(v)
-	}
+// setBlocks rounds the weights w [inputs] of one output channel in blocks.
+func (m matrix) setBlocks(r *Rounded, w []float64, size, g, o int, round func(codes []uint8, scales []float32, w []float64, block []int)) {
 	codes, scales := make([]uint8, m.inputs), make([]float32, m.blocks(size)*m.taps)
 	round(codes, scales, w, m.blockOf(size))
 	for i, c := range codes {
@@ -236,9 +231,14 @@ func nearestBlocks(n *onnx.Node, w *WeightPlan, levels int) (*Rounded, error) {
 	}
 	l := matrixOf(n, n.Inputs[1].Const.Shape)
 	r := newBlocks(l, w)
+	row, weights := make([]float32, l.inputs), make([]float64, l.inputs)
 	for g := range l.groups {
 		for o := range l.outputs {
-			l.setBlocks(r, data, w.Block, g, o, func(codes []uint8, scales []float32, w []float64, block []int) {
+			l.row(data, g, o, row)
+			for i, v := range row {
+				weights[i] = float64(v)
+			}
+			l.setBlocks(r, weights, w.Block, g, o, func(codes []uint8, scales []float32, w []float64, block []int) {
 				quant.NearestBlocks(codes, scales, w, block, levels)
 			})
 		}
