@@ -15,7 +15,11 @@ import (
 // remedy tells what helps a network that lost much all the same.
 func (f *quantizeFlags) remedy(path string, q *converter.Quantized) string {
 	if len(q.Losses) == 0 { // static
-		return fmt.Sprintf("%.1f dB were lost: quantize with more bits, leave the worst layers float with --exclude (daq sensitivity names them), or choose --mode dynamic", q.Drop.DB())
+		way := "quantize with more bits, or leave the worst layers float with --exclude (daq sensitivity names them)"
+		if len(q.Plan.Activations) > 0 {
+			way += ", or choose --mode dynamic"
+		}
+		return fmt.Sprintf("%.1f dB were lost: %s", q.Drop.DB(), way)
 	}
 	const most = 3
 	var worst, layers []string
