@@ -152,7 +152,8 @@ const (
 	// of the same power. At 1 (Wiener) every layer would give up some detail for
 	// less noise; noise of layers adds up in power, lost detail in amplitude. With
 	// 8 bits there is so little noise that it pays all the same.
-	fidelity, fidelity8 = 3, 1
+	fidelity, fidelityFloat, fidelity8 = 6, 3, 1
+	inherit                            = 0.5
 )
 
 // fineInputs are as many inputs as 8-bit weights compensate each other over, 64 channels of 3x3: the
@@ -193,10 +194,10 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	patches.Group, part.inputs = patches.Group*parts, part.inputs/parts
 	fidelity := r.fidelity(n)
 	momentsOf := func(i int) (m *moments, err error) {
-		if r.floats() && !fine {
-			m, err = r.inherited(ctx, patches, part, i, x, y, fidelity)
+		if fine {
+			m, err = r.fineMoments(ctx, patches, part, i, clean, x, y, fidelity)
 		} else {
-			m, err = r.moments(ctx, patches, part, i, clean, x, y, fine, fidelity)
+			m, err = r.moments(ctx, patches, part, i, clean, x, y, r.inherit(), fidelity)
 		}
 		if later := r.later[readers{choices, part.inputs, i}]; err == nil && (shares || later != nil) {
 			m.join(later, part.inputs)
@@ -268,10 +269,22 @@ func (r *rounder) inputBits(n *onnx.Node) int {
 
 // fidelity returns that for a convolution.
 func (r *rounder) fidelity(n *onnx.Node) float64 {
-	if r.inputBits(n) == quant.MaxBits && !r.floats() {
+	switch {
+	case r.floats():
+		return fidelityFloat
+	case r.inputBits(n) == quant.MaxBits:
 		return fidelity8
 	}
 	return fidelity
+}
+
+// inherit returns the share of what earlier layers lost that the weights of a convolution make up for.
+// Behind quantizers all of it would be too much: its own windows were chosen for inputs as they are in float.
+func (r *rounder) inherit() float64 {
+	if r.floats() {
+		return 1
+	}
+	return inherit
 }
 
 // nearestWeights rounds the weights of a convolution to the nearest codes of the scales
