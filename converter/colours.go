@@ -24,8 +24,9 @@ const (
 	// Where colours move by more than mostShift, a correction or wider windows are worth it that take back a quarter;
 	// less is not worth the detail that wider windows lose.
 	mostLeftOfMuch = 0.75
-	// No colour of a picture may move by more than mostShift: where one does, windows become wider.
-	mostShift = 0.1 / 255
+	// No colour of a picture may move by more than mostShift: where one does, windows become wider, if
+	// that loses at most mostWider dB of the calibration pictures (RDN_x2 at 3 bits: 1.2).
+	mostShift, mostWider = 0.1 / 255, 0.25
 	// coloursRidge is the share of its own variance that is added to that of each regressor.
 	coloursRidge = 0.01
 )
@@ -66,7 +67,7 @@ func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, imag
 	}
 	if still, err := q.holdColours(ctx, wider, images, o); err != nil {
 		return nil, err
-	} else if still.worst <= mostLeftOfMuch*left.worst {
+	} else if worthWidening(left, still, q.Drop.DB()-before.Drop.DB()) {
 		return wider, nil
 	}
 	*q = before
@@ -127,6 +128,11 @@ func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, imag
 		return moved, nil
 	}
 	return left, passes.HoldColours(quantized.Graph, fitColours(pieces))
+}
+
+// worthWidening reports whether wider windows, which lose so many dB of detail, take enough back of what moves.
+func worthWidening(left, still shift, lost float64) bool {
+	return still.worst <= mostLeftOfMuch*left.worst && lost <= mostWider
 }
 
 // worthHolding reports whether a correction takes enough back of what moves.

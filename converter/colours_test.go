@@ -279,3 +279,21 @@ func TestWorthHolding(t *testing.T) {
 		}
 	}
 }
+
+// Wider windows must move colours less and not lose much detail.
+func TestWorthWidening(t *testing.T) {
+	for _, tc := range []struct {
+		left, still float64 // of 255, the worst
+		lost        float64 // dB
+		want        bool
+	}{
+		{0.295, 0.160, 0.1, true}, // ESRGAN_slim_x2 at 4 bits
+		{0.125, 0.114, 0.1, false},
+		{0.3, 0.1, 1.2, false}, // RDN_x2 at 3 bits
+		{0.3, 0.1, -0.1, true},
+	} {
+		if got := worthWidening(shift{worst: tc.left / 255}, shift{worst: tc.still / 255}, tc.lost); got != tc.want {
+			t.Errorf("%v: %v", tc, got)
+		}
+	}
+}

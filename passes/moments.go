@@ -38,8 +38,9 @@ func (m *moments) join(others *moments, k int) {
 
 // moments takes them over positions of all pictures; y is the convolution's output. The noise is all that
 // the convolution's own quantizer makes of its inputs clean, and the share inherit of what these differ by
-// from the float network's. It goes with the signal (a layer that gives too much of a feature makes
-// noise like it; a wide step leaves out much of the signal), so the products of both count.
+// from the float network's. That goes with the signal (a layer that gives too much of a feature makes
+// noise like it; a wide step leaves out much of the signal), so the products of both count. Where nothing is
+// inherited, noise is taken to be independent of the signal.
 func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, inherit, fidelity float64) (*moments, error) {
 	k := l.inputs
 	both := calib.NewGram(2 * k)
@@ -78,8 +79,12 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 	for i := range k {
 		for j := range k {
 			xx, xe, ex, ee := all[i*2*k+j], all[i*2*k+k+j], all[(k+i)*2*k+j], all[(k+i)*2*k+k+j]
+			signal := xx - xe - ex + ee
 			m.inputs[i*k+j], m.noise[i*k+j] = xx, xe
-			m.weighed[i*k+j] = xx + float64((fidelity-1)*(xx-xe-ex+ee))
+			m.weighed[i*k+j] = xx + float64((fidelity-1)*signal)
+			if inherit == 0 {
+				m.noise[i*k+j], m.weighed[i*k+j] = ee, float64(fidelity*signal)+ee
+			}
 		}
 	}
 	return m, nil
