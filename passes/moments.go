@@ -16,7 +16,7 @@ import (
 
 // moments are covariances [inputs, inputs] of what one group of a convolution reads (im2col
 // patches): of its quantized inputs x, of these with the noise e in them, and what weights v
-// near w are weighed by, |v x - w s|^2 + (fidelity-1)*|(v-w) s|^2 for the signal s = x-e (see quiet).
+// near w are weighed by, fidelity*|(v-w) s|^2 + |v e|^2 for the signal s = x-e (see quiet).
 type moments struct{ inputs, noise, weighed []float64 }
 
 // join adds those of other readers of the same weights, if there are any. Each reader counts
@@ -36,34 +36,95 @@ func (m *moments) join(others *moments, k int) {
 	}
 }
 
-// moments takes them over positions of all pictures; y is the convolution's output. The noise is all that
-// the convolution's own quantizer makes of its inputs clean, and the share inherit of what these differ by
-// from the float network's. That goes with the signal (a layer that gives too much of a feature makes
-// noise like it; a wide step leaves out much of the signal), so the products of both count. Where nothing is
-// inherited, noise is taken to be independent of the signal.
-func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, inherit, fidelity float64) (*moments, error) {
+// moments takes them over positions of all pictures; y is the convolution's output. Noise
+// is what the convolution's own quantizer makes and taken to be independent of the signal. When
+// fine, there is so little of it that the signal is taken to be that of the quantized
+// inputs, and noise of different inputs to be independent: a third of the products.
+func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, fine bool, fidelity float64) (*moments, error) {
+	inputs, signal, noise := calib.NewGram(l.inputs), calib.NewGram(l.inputs), calib.NewGram(l.inputs)
+	least := leastSamples
+	if fine {
+		least = leastFineSamples
+	}
+	share := (max(least, samplesPerInput*l.inputs) + len(x) - 1) / len(x)
+	for i := range x {
+		shape, out := x[i].quantized.Shape, y[i].float.Shape
+		at := calib.Positions(out[2]*out[3], share)
+		gather := func(t *runtime.Tensor) ([]float32, error) {
+			rows := make([]float32, len(at)*l.inputs)
+			err := r.workers.For(ctx, (len(at)+gathered-1)/gathered, func(i, _ int) {
+				from, to := i*gathered, min((i+1)*gathered, len(at))
+				p.Gather(rows[from*l.inputs:to*l.inputs], t.Data.([]float32), g, shape[1], shape[2], shape[3], out[3], at[from:to])
+			})
+			return rows, err
+		}
+		quantized, err := gather(x[i].quantized)
+		if err != nil {
+			return nil, err
+		}
+		if fine {
+			if err := inputs.Add(ctx, r.workers, quantized, len(at)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		before, err := gather(clean[i].quantized)
+		if err != nil {
+			return nil, err
+		}
+		change := make([]float32, len(quantized))
+		for j, v := range quantized {
+			change[j] = v - before[j]
+		}
+		for _, add := range []struct {
+			to   *calib.Gram
+			rows []float32
+		}{{inputs, quantized}, {signal, before}, {noise, change}} {
+			if err := add.to.Add(ctx, r.workers, add.rows, len(at)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	m := &moments{inputs: inputs.Covariance()}
+	if fine {
+		m.weighed = slices.Clone(m.inputs)
+		var err error
+		if m.noise, err = r.independent(ctx, clean, x, l, g); err != nil {
+			return nil, err
+		}
+	} else {
+		m.weighed, m.noise = signal.Covariance(), noise.Covariance()
+	}
+	for i, e := range m.noise {
+		m.weighed[i] = float64(fidelity*m.weighed[i]) + e
+	}
+	return m, nil
+}
+
+// inherited are moments whose noise is also the share of what the layers before lost, all that clean inputs
+// differ by from those of the float network. It goes with the signal (a layer that gives too much of a
+// feature makes noise like it; a wide step leaves out much of the signal), so the products of both count.
+func (r *rounder) inherited(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, share, fidelity float64) (*moments, error) {
 	k := l.inputs
 	both := calib.NewGram(2 * k)
-	share := (max(leastSamples, samplesPerInput*k) + len(x) - 1) / len(x)
+	positions := (max(leastSamples, samplesPerInput*k) + len(x) - 1) / len(x)
 	for i := range x {
-		at := calib.Positions(y[i].float.Shape[2]*y[i].float.Shape[3], share)
+		at := calib.Positions(y[i].float.Shape[2]*y[i].float.Shape[3], positions)
 		rows := make([]float32, len(at)*2*k) // of a position the inputs, then their noise
-		gather := func(dst []float32, t *runtime.Tensor, at []int) {
+		gather := func(t *runtime.Tensor, at []int) []float32 {
+			dst := make([]float32, len(at)*k)
 			p.Gather(dst, t.Data.([]float32), g, t.Shape[1], t.Shape[2], t.Shape[3], y[i].float.Shape[3], at)
+			return dst
 		}
 		err := r.workers.For(ctx, (len(at)+gathered-1)/gathered, func(part, _ int) {
 			from, to := part*gathered, min((part+1)*gathered, len(at))
-			n := (to - from) * k
-			inputs, before, float := make([]float32, n), make([]float32, n), make([]float32, n)
-			gather(inputs, x[i].quantized, at[from:to])
-			gather(before, clean[i].quantized, at[from:to])
-			gather(float, x[i].float, at[from:to])
+			inputs, before, float := gather(x[i].quantized, at[from:to]), gather(clean[i].quantized, at[from:to]), gather(x[i].float, at[from:to])
 			for j := range to - from {
 				row := rows[(from+j)*2*k:]
 				copy(row[:k], inputs[j*k:])
-				for c, v := range inputs[j*k : (j+1)*k] {
-					signal := float64(inherit*float64(float[j*k+c])) + float64((1-inherit)*float64(before[j*k+c]))
-					row[k+c] = float32(float64(v) - signal)
+				for c := j * k; c < (j+1)*k; c++ {
+					signal := float64(share*float64(float[c])) + float64((1-share)*float64(before[c]))
+					row[k+c-j*k] = float32(float64(inputs[c]) - signal)
 				}
 			}
 		})
@@ -79,43 +140,10 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 	for i := range k {
 		for j := range k {
 			xx, xe, ex, ee := all[i*2*k+j], all[i*2*k+k+j], all[(k+i)*2*k+j], all[(k+i)*2*k+k+j]
-			signal := xx - xe - ex + ee
 			m.inputs[i*k+j], m.noise[i*k+j] = xx, xe
-			m.weighed[i*k+j] = xx + float64((fidelity-1)*signal)
-			if inherit == 0 {
-				m.noise[i*k+j], m.weighed[i*k+j] = ee, float64(fidelity*signal)+ee
-			}
+			m.weighed[i*k+j] = xx + float64((fidelity-1)*(xx-xe-ex+ee))
 		}
 	}
-	return m, nil
-}
-
-// fineMoments are cheaper: there is so little noise that the signal is taken to be that of the
-// quantized inputs, and noise to be independent of it and of that of other inputs.
-func (r *rounder) fineMoments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, fidelity float64) (*moments, error) {
-	inputs := calib.NewGram(l.inputs)
-	share := (max(leastFineSamples, samplesPerInput*l.inputs) + len(x) - 1) / len(x)
-	for i := range x {
-		shape, out := x[i].quantized.Shape, y[i].float.Shape
-		at := calib.Positions(out[2]*out[3], share)
-		rows := make([]float32, len(at)*l.inputs)
-		err := r.workers.For(ctx, (len(at)+gathered-1)/gathered, func(part, _ int) {
-			from, to := part*gathered, min((part+1)*gathered, len(at))
-			p.Gather(rows[from*l.inputs:to*l.inputs], x[i].quantized.Data.([]float32), g, shape[1], shape[2], shape[3], out[3], at[from:to])
-		})
-		if err != nil {
-			return nil, err
-		}
-		if err := inputs.Add(ctx, r.workers, rows, len(at)); err != nil {
-			return nil, err
-		}
-	}
-	noise, err := r.independent(ctx, clean, x, l, g)
-	if err != nil {
-		return nil, err
-	}
-	m := &moments{inputs: inputs.Covariance(), noise: noise, weighed: slices.Clone(noise)}
-	floats.AddScaled(m.weighed, fidelity, m.inputs)
 	return m, nil
 }
 
@@ -164,9 +192,10 @@ func (r *rounder) compensator(ctx context.Context, m *moments, weights []float64
 	return c, err
 }
 
-// quiet changes weights w [inputs, outputs] into those that let less of the noise through: the least
-// |v x - w s|^2 + (fidelity-1)*|(v-w) s|^2 for inputs x = s+e is at v = w - (X + (fidelity-1)*S)^-1 (x e') w.
-// It overwrites what weights are weighed by.
+// quiet changes weights w [inputs, outputs] into those that let less of the noise through: the
+// least fidelity*|(v-w) s|^2 + |v e|^2 for signal s and noise e that are independent is at
+// v = w - (fidelity*S + E)^-1 E w. Where they are not, the least |v x - w s|^2 + (fidelity-1)*|(v-w) s|^2
+// for the inputs x = s+e is at v = w - (X + (fidelity-1)*S)^-1 (x e') w; that is the same when x e' = E.
 func (m *moments) quiet(w []float64, k int, damping float64) error {
 	quieter, err := damped(m.weighed, k, damping)
 	if err != nil {

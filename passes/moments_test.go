@@ -98,7 +98,7 @@ func TestInherited(t *testing.T) {
 		r := &rounder{workers: kernels.NewWorkers(2)}
 		patches := calib.Patches{Kernel: [2]int{1, 1}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Group: 1}
 		seen := []twin{{float: x, quantized: read}}
-		m, err := r.moments(t.Context(), patches, matrix{groups: 1, outputs: 1, inputs: 1, taps: 1}, 0, seen, seen, seen, 1, c.fidelity)
+		m, err := r.inherited(t.Context(), patches, matrix{groups: 1, outputs: 1, inputs: 1, taps: 1}, 0, seen, seen, seen, 1, c.fidelity)
 		if err != nil {
 			t.Fatal(err)
 		}

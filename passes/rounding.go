@@ -186,12 +186,12 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	}
 	patches, part := patchesOf(n, x[0].float.Shape, y[0].float.Shape), layout
 	patches.Group, part.inputs = patches.Group*parts, part.inputs/parts
-	inherit, fidelity := r.quieting(n)
+	share, fidelity := r.quieting(n)
 	momentsOf := func(i int) (m *moments, err error) {
-		if fine {
-			m, err = r.fineMoments(ctx, patches, part, i, clean, x, y, fidelity)
+		if share > 0 && !fine {
+			m, err = r.inherited(ctx, patches, part, i, clean, x, y, share, fidelity)
 		} else {
-			m, err = r.moments(ctx, patches, part, i, clean, x, y, inherit, fidelity)
+			m, err = r.moments(ctx, patches, part, i, clean, x, y, fine, fidelity)
 		}
 		if later := r.later[readers{choices, part.inputs, i}]; err == nil && (shares || later != nil) {
 			m.join(later, part.inputs)
@@ -261,17 +261,20 @@ func (r *rounder) inputBits(n *onnx.Node) int {
 	return a.Bits
 }
 
-// quieting returns what weights of a convolution are pulled by: inherit is the share of what earlier layers
+// quieting returns what weights of a convolution are pulled by: share is how much of what earlier layers
 // lost that they make up for, fidelity how much more a change of the wanted output weighs than noise of the
 // same power. At 1 (Wiener) every layer would give up some detail for less noise; noise of layers adds up in
-// power, lost detail in amplitude. With 8 bits there is so little noise that it pays all the same. Where
-// nothing but weights is quantized, all noise is inherited. Measured on EDSR_x2, SRResNet_x4 and RDN_x2.
-func (r *rounder) quieting(n *onnx.Node) (inherit, fidelity float64) {
-	switch {
+// power, lost detail in amplitude. With 8 bits there is so little noise that it pays all the same. With 4 and
+// more, what is inherited is little, and making up for it moves colours of some networks. Where nothing but
+// weights is quantized, all noise is inherited. Measured on EDSR_x2, SRResNet_x4 and RDN_x2.
+func (r *rounder) quieting(n *onnx.Node) (share, fidelity float64) {
+	switch bits := r.inputBits(n); {
 	case r.floats():
 		return 1, 3
-	case r.inputBits(n) == quant.MaxBits:
+	case bits == quant.MaxBits:
 		return 0, 1
+	case bits > 3:
+		return 0, 3
 	}
 	return 0.5, 6
 }
