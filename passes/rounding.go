@@ -276,7 +276,7 @@ func (r *rounder) quieting(n *onnx.Node) (share, fidelity float64) {
 	case bits > 3:
 		return 0, 3
 	}
-	return 0.5, 6
+	return 0.5, 3
 }
 
 // nearestWeights rounds the weights of a convolution to the nearest codes of the scales
