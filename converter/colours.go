@@ -26,7 +26,7 @@ const (
 	mostLeftOfMuch = 0.75
 	// No colour of a picture may move by more than mostShift: where one does, windows become wider, if
 	// that loses at most mostWider dB of the calibration pictures (RDN_x2 at 3 bits: 1.2).
-	mostShift, mostWider = 0.1 / 255, 0.25
+	mostShift, mostWider = 0.1 / 255, 0.75
 	// coloursRidge is the share of its own variance that is added to that of each regressor.
 	coloursRidge = 0.01
 )
