@@ -48,17 +48,9 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 	}
 	share := (max(least, samplesPerInput*l.inputs) + len(x) - 1) / len(x)
 	for i := range x {
-		shape, out := x[i].quantized.Shape, y[i].float.Shape
+		out := y[i].float.Shape
 		at := calib.Positions(out[2]*out[3], share)
-		gather := func(t *runtime.Tensor) ([]float32, error) {
-			rows := make([]float32, len(at)*l.inputs)
-			err := r.workers.For(ctx, (len(at)+gathered-1)/gathered, func(i, _ int) {
-				from, to := i*gathered, min((i+1)*gathered, len(at))
-				p.Gather(rows[from*l.inputs:to*l.inputs], t.Data.([]float32), g, shape[1], shape[2], shape[3], out[3], at[from:to])
-			})
-			return rows, err
-		}
-		quantized, err := gather(x[i].quantized)
+		quantized, err := r.gather(ctx, p, l.inputs, g, x[i].quantized, out[3], at)
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +60,7 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 			}
 			continue
 		}
-		before, err := gather(clean[i].quantized)
+		before, err := r.gather(ctx, p, l.inputs, g, clean[i].quantized, out[3], at)
 		if err != nil {
 			return nil, err
 		}
@@ -109,27 +101,22 @@ func (r *rounder) inherited(ctx context.Context, p calib.Patches, l matrix, g in
 	both := calib.NewGram(2 * k)
 	positions := (max(leastSamples, samplesPerInput*k) + len(x) - 1) / len(x)
 	for i := range x {
-		at := calib.Positions(y[i].float.Shape[2]*y[i].float.Shape[3], positions)
-		rows := make([]float32, len(at)*2*k) // of a position the inputs, then their noise
-		gather := func(t *runtime.Tensor, at []int) []float32 {
-			dst := make([]float32, len(at)*k)
-			p.Gather(dst, t.Data.([]float32), g, t.Shape[1], t.Shape[2], t.Shape[3], y[i].float.Shape[3], at)
-			return dst
-		}
-		err := r.workers.For(ctx, (len(at)+gathered-1)/gathered, func(part, _ int) {
-			from, to := part*gathered, min((part+1)*gathered, len(at))
-			inputs, before, float := gather(x[i].quantized, at[from:to]), gather(clean[i].quantized, at[from:to]), gather(x[i].float, at[from:to])
-			for j := range to - from {
-				row := rows[(from+j)*2*k:]
-				copy(row[:k], inputs[j*k:])
-				for c := j * k; c < (j+1)*k; c++ {
-					signal := float64(share*float64(float[c])) + float64((1-share)*float64(before[c]))
-					row[k+c-j*k] = float32(float64(inputs[c]) - signal)
-				}
+		out := y[i].float.Shape
+		at := calib.Positions(out[2]*out[3], positions)
+		var read [3][]float32
+		for j, t := range []*runtime.Tensor{x[i].quantized, clean[i].quantized, x[i].float} {
+			var err error
+			if read[j], err = r.gather(ctx, p, k, g, t, out[3], at); err != nil {
+				return nil, err
 			}
-		})
-		if err != nil {
-			return nil, err
+		}
+		rows := make([]float32, 0, len(at)*2*k) // of a position the inputs, then their noise
+		for from := 0; from < len(at)*k; from += k {
+			rows = append(rows, read[0][from:from+k]...)
+			for c := from; c < from+k; c++ {
+				signal := float64(share*float64(read[2][c])) + float64((1-share)*float64(read[1][c]))
+				rows = append(rows, float32(float64(read[0][c])-signal))
+			}
 		}
 		if err := both.Add(ctx, r.workers, rows, len(at)); err != nil {
 			return nil, err
@@ -147,8 +134,16 @@ func (r *rounder) inherited(ctx context.Context, p calib.Patches, l matrix, g in
 	return m, nil
 }
 
-// gathered are as many positions as one thread gathers at a time.
-const gathered = 64
+// gather returns what group g reads of t at positions of an output that is width wide [positions, k].
+func (r *rounder) gather(ctx context.Context, p calib.Patches, k, g int, t *runtime.Tensor, width int, at []int) ([]float32, error) {
+	const most = 64 // positions that one thread gathers at a time
+	rows := make([]float32, len(at)*k)
+	err := r.workers.For(ctx, (len(at)+most-1)/most, func(i, _ int) {
+		from, to := i*most, min((i+1)*most, len(at))
+		p.Gather(rows[from*k:to*k], t.Data.([]float32), g, t.Shape[1], t.Shape[2], t.Shape[3], width, at[from:to])
+	})
+	return rows, err
+}
 
 // independent returns the covariance [inputs, inputs] of noise that is so.
 func (r *rounder) independent(ctx context.Context, clean, x []twin, l matrix, g int) ([]float64, error) {

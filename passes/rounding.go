@@ -151,9 +151,8 @@ const (
 )
 
 // fineInputs are as many inputs as 8-bit weights compensate each other over, 64 channels of 3x3: the
-// work grows with their third power. More are cut into parts of whole channels. Behind weights of
-// fewer bits up to inheritedInputs are looked at together; RDN_x2's 1024 are worth it.
-const fineInputs, inheritedInputs = 640, 1024
+// work grows with their third power. More are cut into parts of whole channels.
+const fineInputs = 640
 
 // without leaves parts of calibration and rounding out; TestAblation measures what
 // each gives.
@@ -241,7 +240,7 @@ func (r *rounder) isFine(n *onnx.Node, w *WeightPlan, inputs int) bool {
 		return false
 	}
 	if r.floats() {
-		return inputs > inheritedInputs || !slices.ContainsFunc(r.plan.Weights, func(w WeightPlan) bool { return w.Bits < 8 })
+		return inputs > fineInputs || !slices.ContainsFunc(r.plan.Weights, func(w WeightPlan) bool { return w.Bits < 8 })
 	}
 	return r.inputBits(n) == 8
 }
