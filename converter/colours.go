@@ -20,13 +20,11 @@ const (
 	coloursPixels = 1 << 18
 	// A correction is worth its nodes where colours move by more than leastShift of white,
 	// root mean square, and no more than mostLeft of it stays in pictures it was not fitted to.
-	leastShift, mostLeft = 0.02 / 255, 0.5
-	// Where colours move by more than mostShift, a correction or wider windows are worth it that take back a quarter;
-	// less is not worth the detail that wider windows lose.
-	mostLeftOfMuch = 0.75
-	// No colour of a picture may move by more than mostShift: where one does, windows become wider, if
-	// that loses at most mostWider dB of the calibration pictures (RDN_x2 lost 1.2 of Set5 at 3 bits).
-	mostShift, mostWider = 0.1 / 255, 0.75
+	leastShift, mostLeft = 0.02 / 255, 0.6
+	// No colour of a picture may move by more than mostShift. Where one does, a correction or wider windows are worth
+	// it that leave at most mostLeftOfWorst of that; less is not worth the detail that wider windows lose, which may be
+	// mostWider dB of the calibration pictures (RDN_x2 lost 1.2 of Set5 at 3 bits).
+	mostShift, mostLeftOfWorst, mostWider = 0.1 / 255, 0.75, 0.75
 	// coloursRidge is the share of its own variance that is added to that of each regressor.
 	coloursRidge = 0.01
 )
@@ -132,16 +130,13 @@ func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, imag
 
 // worthWidening reports whether wider windows, which lose so many dB of detail, take enough back of what moves.
 func worthWidening(left, still shift, lost float64) bool {
-	return still.worst <= mostLeftOfMuch*left.worst && lost <= mostWider
+	return still.worst <= mostLeftOfWorst*left.worst && lost <= mostWider
 }
 
 // worthHolding reports whether a correction takes enough back of what moves.
 func worthHolding(moved, left shift) bool {
-	most := mostLeft
-	if moved.worst > mostShift {
-		most = mostLeftOfMuch
-	}
-	return moved.rms >= leastShift && left.rms <= most*moved.rms
+	return moved.rms >= leastShift && (left.rms <= mostLeft*moved.rms ||
+		moved.worst > mostShift && left.worst <= mostLeftOfWorst*moved.worst)
 }
 
 // shiftOf returns how far means of colours move, with the correction of each picture if there is one.

@@ -248,7 +248,7 @@ func (r *rounder) isFine(n *onnx.Node, w *WeightPlan, inputs int) bool {
 // floats reports whether weights alone are quantized.
 func (r *rounder) floats() bool { return len(r.plan.Activations) == 0 }
 
-// inputBits returns the bits of the inputs of a convolution, 8 where they are float.
+// inputBits returns the bits of the inputs of a convolution, the most of all channels, 8 where they are float.
 func (r *rounder) inputBits(n *onnx.Node) int {
 	a := r.activations[n.Label()]
 	if a == nil {
@@ -263,9 +263,8 @@ func (r *rounder) inputBits(n *onnx.Node) int {
 // quieting returns what weights of a convolution are pulled by: share is how much of what earlier layers
 // lost that they make up for, fidelity how much more a change of the wanted output weighs than noise of the
 // same power. At 1 (Wiener) every layer would give up some detail for less noise; noise of layers adds up in
-// power, lost detail in amplitude. With 8 bits there is so little noise that it pays all the same. With 4 and
-// more, what is inherited is little, and making up for it moves colours of some networks. Where nothing but
-// weights is quantized, all noise is inherited. Measured on EDSR_x2, SRResNet_x4 and RDN_x2.
+// power, lost detail in amplitude. With 8 bits there is so little noise that it pays all the same. Where nothing
+// but weights is quantized, all noise is inherited. Measured on all networks (RATIONALE.md).
 func (r *rounder) quieting(n *onnx.Node) (share, fidelity float64) {
 	switch bits := r.inputBits(n); {
 	case r.floats():
@@ -273,7 +272,7 @@ func (r *rounder) quieting(n *onnx.Node) (share, fidelity float64) {
 	case bits == quant.MaxBits:
 		return 0, 1
 	case bits > 3:
-		return 0, 3
+		return 0.5, 6
 	}
 	return 0.5, 3
 }

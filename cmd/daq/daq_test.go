@@ -200,7 +200,10 @@ func TestQuantize(t *testing.T) {
 	must(t, "quantize", float, "-o", f.path("b.onnx"), "--plan", f.path("plan.json"))
 	must(t, "quantize", float, "-o", f.path("c.onnx"), "--calib", photos, "--threads", "1")
 	same(t, f.path("a.onnx"), f.path("c.onnx"))
-	if a, b := convolutionsOf(t, f.path("a.onnx")), convolutionsOf(t, f.path("b.onnx")); !slices.Equal(a, b) {
+	a := slices.DeleteFunc(convolutionsOf(t, f.path("a.onnx")), func(c string) bool {
+		return strings.HasPrefix(c, "output_correction") // only pictures tell it
+	})
+	if b := convolutionsOf(t, f.path("b.onnx")); !slices.Equal(a, b) {
 		t.Errorf("by plan %v, before %v", b, a)
 	}
 

@@ -10,13 +10,14 @@ import (
 	"github.com/daq-sr/daq/converter"
 	"github.com/daq-sr/daq/internal/quant"
 	"github.com/daq-sr/daq/internal/report"
+	"github.com/daq-sr/daq/internal/target"
 )
 
 // remedy tells what helps a network that lost much all the same.
 func (f *quantizeFlags) remedy(path string, q *converter.Quantized) string {
-	if len(q.Losses) == 0 { // static
+	if len(q.Losses) == 0 { // static, or windows for colours cost it
 		way := "quantize with more bits, or leave the worst layers float with --exclude (daq sensitivity names them)"
-		if len(q.Plan.Activations) > 0 {
+		if q.Plan.Mode == target.Static && len(q.Plan.Activations) > 0 {
 			way += ", or choose --mode dynamic"
 		}
 		return fmt.Sprintf("%.1f dB were lost: %s", q.Drop.DB(), way)
