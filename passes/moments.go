@@ -15,8 +15,9 @@ import (
 )
 
 // moments are covariances [inputs, inputs] of what one group of a convolution reads (im2col
-// patches): of its quantized inputs x, of these with the noise e in them, and what weights v
-// near w are weighed by, fidelity*|(v-w) s|^2 + |v e|^2 for the signal s = x-e (see quiet).
+// patches): X of its quantized inputs x, of these with the noise e in them, and the quadratic form of
+// the change of weights that quiet solves with: fidelity*S + E for the signal s = x-e, or
+// X + (fidelity-1)*S where the noise goes with the signal.
 type moments struct{ inputs, noise, weighed []float64 }
 
 // join adds those of other readers of the same weights, if there are any. Each reader counts
@@ -46,10 +47,10 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 	if fine {
 		least = leastFineSamples
 	}
-	share := (max(least, samplesPerInput*l.inputs) + len(x) - 1) / len(x)
+	positions := (max(least, samplesPerInput*l.inputs) + len(x) - 1) / len(x)
 	for i := range x {
 		out := y[i].float.Shape
-		at := calib.Positions(out[2]*out[3], share)
+		at := calib.Positions(out[2]*out[3], positions)
 		quantized, err := r.gather(ctx, p, l.inputs, g, x[i].quantized, out[3], at)
 		if err != nil {
 			return nil, err

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/floats"
 
 	"github.com/daq-sr/daq/calib"
+	"github.com/daq-sr/daq/runtime"
 	"github.com/daq-sr/daq/runtime/kernels"
 )
 
@@ -76,38 +77,63 @@ func TestQuieted(t *testing.T) {
 	}
 }
 
-// TestInherited: weights that read too much of the picture become smaller by as much, whatever
-// the fidelity; ones that read noise as well let less of it through.
+// TestInherited: no weights v near those that are made of w cost less, |v x - w s|^2 +
+// (fidelity-1)|(v-w) s|^2 over the inputs x and the signal s in them.
 func TestInherited(t *testing.T) {
-	const gain = 1.5
-	x := smoothPictures(t, 1, 1, 16)[0]
-	for _, c := range []struct {
-		name        string
-		fidelity    float64
-		noise       float32
-		least, most float64
-	}{
-		{"gain", 1, 0, 1/gain - 1e-3, 1/gain + 1e-3},
-		{"noise", 1, 2, 0, 0.9 / gain},
-		{"noise and much fidelity", 100, 2, 0.98, 1}, // change of the weights alone counts
-	} {
-		read := smoothPictures(t, 1, 1, 16)[0]
-		for i, v := range x.Data.([]float32) {
-			read.Data.([]float32)[i] = gain*v + c.noise*float32(i%2)
+	const k, share, fidelity = 2, 0.5, 6
+	pictures := smoothPictures(t, 3, k, 16)
+	float, clean, read := pictures[0], pictures[1], pictures[2]
+	values := func(t *runtime.Tensor, c int) []float32 { return t.Data.([]float32)[c*16*16 : (c+1)*16*16] }
+	for i, v := range values(float, 0) {
+		other := values(float, 1)[i]
+		values(clean, 0)[i], values(clean, 1)[i] = 1.2*v+0.3*other, 0.8*other
+		values(read, 0)[i], values(read, 1)[i] = 1.3*v+0.5*other, 0.8*other+0.5*float32(i%2)
+	}
+	r := &rounder{workers: kernels.NewWorkers(2)}
+	patches := calib.Patches{Kernel: [2]int{1, 1}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Group: 1}
+	x := []twin{{float: float, quantized: read}}
+	m, err := r.inherited(t.Context(), patches, matrix{groups: 1, outputs: 1, inputs: k, taps: 1}, 0, []twin{{float: float, quantized: clean}}, x, x, share, fidelity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := []float64{1, -0.7}
+	v := slices.Clone(w)
+	if err := m.quiet(v, k, 0); err != nil {
+		t.Fatal(err)
+	}
+	centred := func(values func(c, i int) float64) (all [k][]float64) {
+		for c := range all {
+			for i := range 16 * 16 {
+				all[c] = append(all[c], values(c, i))
+			}
+			floats.AddConst(-floats.Sum(all[c])/256, all[c])
 		}
-		r := &rounder{workers: kernels.NewWorkers(2)}
-		patches := calib.Patches{Kernel: [2]int{1, 1}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Group: 1}
-		seen := []twin{{float: x, quantized: read}}
-		m, err := r.inherited(t.Context(), patches, matrix{groups: 1, outputs: 1, inputs: 1, taps: 1}, 0, seen, seen, seen, 1, c.fidelity)
-		if err != nil {
-			t.Fatal(err)
+		return all
+	}
+	inputs := centred(func(c, i int) float64 { return float64(values(read, c)[i]) })
+	signal := centred(func(c, i int) float64 {
+		return share*float64(values(float, c)[i]) + (1-share)*float64(values(clean, c)[i])
+	})
+	cost := func(v []float64) (sum float64) {
+		for i := range inputs[0] {
+			made, wanted, kept := 0.0, 0.0, 0.0
+			for c := range k {
+				made, wanted, kept = made+v[c]*inputs[c][i], wanted+w[c]*signal[c][i], kept+v[c]*signal[c][i]
+			}
+			sum += (made-wanted)*(made-wanted) + (fidelity-1)*(kept-wanted)*(kept-wanted)
 		}
-		w := []float64{1}
-		if err := m.quiet(w, 1, 0); err != nil {
-			t.Fatal(err)
-		}
-		if w[0] < c.least || w[0] > c.most {
-			t.Errorf("%s: the weight is %g, want %g to %g", c.name, w[0], c.least, c.most)
+		return sum
+	}
+	least := cost(v)
+	if least > 0.9*cost(w) {
+		t.Errorf("cost %g, of the weights themselves %g", least, cost(w))
+	}
+	for c := range k {
+		for _, d := range []float64{-1e-3, 1e-3} {
+			near := slices.Clone(v)
+			if near[c] += d; cost(near) < least {
+				t.Errorf("weight %d moved by %g costs less", c, d)
+			}
 		}
 	}
 }

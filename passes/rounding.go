@@ -185,7 +185,7 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	}
 	patches, part := patchesOf(n, x[0].float.Shape, y[0].float.Shape), layout
 	patches.Group, part.inputs = patches.Group*parts, part.inputs/parts
-	share, fidelity := r.quieting(n)
+	share, fidelity := r.quieting(n, w)
 	momentsOf := func(i int) (m *moments, err error) {
 		if share > 0 && !fine {
 			m, err = r.inherited(ctx, patches, part, i, clean, x, y, share, fidelity)
@@ -233,8 +233,8 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 }
 
 // isFine reports whether in a static plan weights have 8 bits and inputs as many or
-// float: there is so little noise then that cheaper moments do. Where float inputs bring noise of
-// weights of fewer bits, they do for so many inputs that the others would take too long.
+// float: there is so little noise then that cheaper moments do. Where weights alone are quantized, all must
+// have 8 bits, unless there are so many inputs that measuring their noise would take too long.
 func (r *rounder) isFine(n *onnx.Node, w *WeightPlan, inputs int) bool {
 	if r.plan.Mode != target.Static || w.Bits < 8 {
 		return false
@@ -260,15 +260,17 @@ func (r *rounder) inputBits(n *onnx.Node) int {
 	return a.Bits
 }
 
-// quieting returns what weights of a convolution are pulled by: share is how much of what earlier layers
-// lost that they make up for, fidelity how much more a change of the wanted output weighs than noise of the
-// same power. At 1 (Wiener) every layer would give up some detail for less noise; noise of layers adds up in
-// power, lost detail in amplitude. With 8 bits there is so little noise that it pays all the same. Where nothing
-// but weights is quantized, all noise is inherited. Measured on all networks (RATIONALE.md).
-func (r *rounder) quieting(n *onnx.Node) (share, fidelity float64) {
-	switch bits := r.inputBits(n); {
-	case r.floats():
+// quieting returns how weights of a convolution are pulled: share is how much of what earlier layers lost
+// counts as noise (none where isFine), fidelity how much more a change of the wanted output weighs than noise of
+// the same power. At 1 (Wiener) every layer would give up some detail for less noise; noise of layers adds up in
+// power, lost detail in amplitude. With 8 bits there is so little noise that it pays all the same. At 3 and 2
+// bits 6 moves colours too far. Where nothing but weights is quantized, all noise is inherited. Measured on
+// all networks (RATIONALE.md).
+func (r *rounder) quieting(n *onnx.Node, w *WeightPlan) (share, fidelity float64) {
+	if r.floats() {
 		return 1, 3
+	}
+	switch bits := min(r.inputBits(n), w.Bits); {
 	case bits == quant.MaxBits:
 		return 0, 1
 	case bits > 3:

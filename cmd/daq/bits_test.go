@@ -5,6 +5,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/daq-sr/daq/converter"
+	"github.com/daq-sr/daq/internal/target"
+	"github.com/daq-sr/daq/passes"
 )
 
 func TestAverageBitsAndPlanDiff(t *testing.T) {
@@ -102,6 +106,25 @@ func TestMaxDrop(t *testing.T) {
 	for _, want := range []string{"dB were lost", "daq sensitivity", "--average-bits", "--exclude", "--max-drop"} {
 		if low.code != exitDone || !strings.Contains(low.stderr, want) {
 			t.Errorf("exit %d, stderr %q lacks %q", low.code, low.stderr, want)
+		}
+	}
+}
+
+// The dynamic form is a remedy for static activations alone.
+func TestRemedyWithoutLosses(t *testing.T) {
+	activations := []passes.ActivationPlan{{Bits: 8}}
+	for _, c := range []struct {
+		name string
+		plan passes.Plan
+		want bool
+	}{
+		{"static", passes.Plan{Mode: target.Static, Activations: activations}, true},
+		{"stored", passes.Plan{Mode: target.Static}, false},
+		{"dynamic", passes.Plan{Mode: target.Dynamic, Activations: activations}, false},
+	} {
+		remedy := (&quantizeFlags{}).remedy("net.onnx", &converter.Quantized{Plan: &c.plan})
+		if strings.Contains(remedy, "--mode dynamic") != c.want || !strings.Contains(remedy, "more bits") {
+			t.Errorf("%s: %q", c.name, remedy)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // remedy tells what helps a network that lost much all the same.
 func (f *quantizeFlags) remedy(path string, q *converter.Quantized) string {
-	if len(q.Losses) == 0 { // static, or windows for colours cost it
+	if len(q.Losses) == 0 { // static, stored, or wider windows for colours cost it
 		way := "quantize with more bits, or leave the worst layers float with --exclude (daq sensitivity names them)"
 		if q.Plan.Mode == target.Static && len(q.Plan.Activations) > 0 {
 			way += ", or choose --mode dynamic"
