@@ -21,6 +21,8 @@ const (
 	// A correction is worth its nodes where colours move by more than leastShift of white,
 	// root mean square, and no more than mostLeft of it stays in pictures it was not fitted to.
 	leastShift, mostLeft = 0.02 / 255, 0.6
+	// Tap sums are not fitted: what they take back of these pictures they take back of others, little as it is.
+	mostLeftByTapSums = 0.9
 	// No colour of a picture may move by more than mostShift. Where one does, a correction or wider windows are worth
 	// it that leave at most mostLeftOfWorst of that; less is not worth the detail that wider windows lose, which may be
 	// mostWider dB of the calibration pictures (ESRGAN_slim_x2 0.37, RDN_x2 1.2 of Set5 at 3 bits).
@@ -73,7 +75,7 @@ func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, imag
 }
 
 // holdColours makes the network correct the means of colours that quantization moves: by
-// what the last weights lost, if that is much of it, and by what can be told from the
+// what the last weights lost, where that tells anything, and by what can be told from the
 // means of the picture that is read and of the one that is made. It returns what is left of
 // it on pictures that are not corrected by themselves.
 func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (left shift, err error) {
@@ -111,7 +113,7 @@ func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, imag
 		if err := q.colourMeans(ctx, held, nil, sample, o, func(i int, m colourMeans) { kept[i].quantized = m.quantized }); err != nil {
 			return left, fmt.Errorf("quantized network: %w", err)
 		}
-		if left := q.shiftOf(kept, nil); left.rms <= mostLeft*moved.rms {
+		if left := q.shiftOf(kept, nil); left.rms <= mostLeftByTapSums*moved.rms {
 			if err := passes.HoldTapSums(quantized.Graph, sums, means); err != nil {
 				return left, err
 			}

@@ -267,11 +267,10 @@ func (r *rounder) inputBits(n *onnx.Node) int {
 // bits 6 moves colours too far. Where nothing but weights is quantized, all noise is inherited. Measured on
 // all networks (RATIONALE.md).
 func (r *rounder) quieting(n *onnx.Node, w *WeightPlan) (share, fidelity float64) {
-	if r.floats() {
+	switch bits := r.inputBits(n); {
+	case r.floats():
 		return 1, 3
-	}
-	switch bits := min(r.inputBits(n), w.Bits); {
-	case bits == quant.MaxBits:
+	case bits == quant.MaxBits && w.Bits == quant.MaxBits:
 		return 0, 1
 	case bits > 3:
 		return 0.5, 6
