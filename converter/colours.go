@@ -10,6 +10,7 @@ import (
 
 	"github.com/daq-sr/daq/calib"
 	"github.com/daq-sr/daq/internal/imaging"
+	"github.com/daq-sr/daq/internal/target"
 	"github.com/daq-sr/daq/onnx"
 	"github.com/daq-sr/daq/passes"
 	"github.com/daq-sr/daq/runtime"
@@ -49,7 +50,7 @@ type shift struct {
 // picture moves too far all the same, clipping is taken to be the cause: windows become
 // wider, if that takes a quarter of it back and little detail. It returns the network it leaves.
 func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*onnx.Model, error) {
-	left, err := q.holdColours(ctx, quantized, images, o)
+	left, err := q.holdColours(ctx, q.Model, quantized, images, o)
 	if err != nil || left.worst <= mostShift || !o.uniform() {
 		return quantized, err
 	}
@@ -65,7 +66,7 @@ func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, imag
 	if err != nil {
 		return nil, err
 	}
-	if still, err := q.holdColours(ctx, wider, images, o); err != nil {
+	if still, err := q.holdColours(ctx, q.Model, wider, images, o); err != nil {
 		return nil, err
 	} else if worthWidening(left, still, q.Drop.DB()-before.Drop.DB()) {
 		return wider, nil
@@ -74,11 +75,11 @@ func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, imag
 	return quantized, nil
 }
 
-// holdColours makes the network correct the means of colours that quantization moves: by
-// what the last weights lost, where that tells anything, and by what can be told from the
-// means of the picture that is read and of the one that is made. It returns what is left of
-// it on pictures that are not corrected by themselves.
-func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (left shift, err error) {
+// holdColours makes the quantized network correct the means of colours that quantization moves: by
+// what the last weights of a dynamic one lost, where that tells anything, and by what can be told
+// from the means of the picture that is read and of the one that is made. It returns what is left
+// of it on pictures that are not corrected by themselves.
+func (q *Quantized) holdColours(ctx context.Context, float, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (left shift, err error) {
 	if _, y := passes.ColoursOf(quantized.Graph); y == nil || images == nil || q.Plan.Rule != passes.Calibrated {
 		return left, nil
 	}
@@ -87,12 +88,12 @@ func (q *Quantized) holdColours(ctx context.Context, quantized *onnx.Model, imag
 		return left, nil // nothing to try it on
 	}
 	pieces := make([]colourMeans, len(sample.Names()))
-	if err := q.colourMeans(ctx, q.Model, nil, sample, o, func(i int, m colourMeans) {
+	if err := q.colourMeans(ctx, float, nil, sample, o, func(i int, m colourMeans) {
 		pieces[i] = colourMeans{picture: m.picture, in: m.in, float: m.quantized}
 	}); err != nil {
 		return left, fmt.Errorf("float network: %w", err)
 	}
-	sums, err := passes.LostTapSums(ctx, q.Model, quantized)
+	sums, err := passes.LostTapSums(ctx, float, quantized)
 	if err != nil {
 		return left, err
 	}
@@ -191,6 +192,10 @@ func inputMeans(pieces []colourMeans) [][]float64 {
 // what it makes, as quantized, and of what the convolutions that sums names read.
 func (q *Quantized) colourMeans(ctx context.Context, m *onnx.Model, sums []passes.TapSums, sample *calib.Dataset, o QuantizeOptions, f func(piece int, m colourMeans)) error {
 	_, y := passes.ColoursOf(m.Graph)
+	least, most := float32(-math.MaxFloat32), float32(math.MaxFloat32)
+	if q.Plan.Mode == target.Static { // codes of its output end at black and white: what is cut off beyond is no shift
+		least, most = 0, q.Network.Range
+	}
 	observe := []string{y.Name}
 	for _, s := range sums {
 		observe = append(observe, s.Input)
@@ -208,13 +213,13 @@ func (q *Quantized) colourMeans(ctx context.Context, m *onnx.Model, sums []passe
 		}
 		means := map[string][]float64{}
 		_, err = program.Run(ctx, map[string]*runtime.Tensor{program.Inputs()[0]: x}, func(name string, t *runtime.Tensor) error {
-			means[name] = channelMeans(t)
+			means[name] = channelMeans(t, least, most)
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		m := colourMeans{picture: name, in: channelMeans(x), quantized: means[y.Name]}
+		m := colourMeans{picture: name, in: channelMeans(x, least, most), quantized: means[y.Name]}
 		for _, s := range sums {
 			m.inputs = append(m.inputs, means[s.Input])
 		}
@@ -224,13 +229,13 @@ func (q *Quantized) colourMeans(ctx context.Context, m *onnx.Model, sums []passe
 	})
 }
 
-// channelMeans returns the mean of every channel of a tensor [1,C,H,W].
-func channelMeans(t *runtime.Tensor) []float64 {
+// channelMeans returns the mean of every channel of a tensor [1,C,H,W], clipped to least and most.
+func channelMeans(t *runtime.Tensor, least, most float32) []float64 {
 	data, means := t.Data.([]float32), make([]float64, t.Shape[1])
 	hw := t.Shape[2] * t.Shape[3]
 	for c := range means {
 		for _, v := range data[c*hw : (c+1)*hw] {
-			means[c] += float64(v) / float64(hw)
+			means[c] += float64(min(max(v, least), most)) / float64(hw)
 		}
 	}
 	return means

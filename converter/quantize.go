@@ -69,7 +69,11 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 		if o.Inline {
 			return nil, fmt.Errorf("static graphs have standard operators only: leave out --inline, which expands the functions of dynamic ones")
 		}
+		float := simple.Clone()
 		if err := result.quantizeStatic(ctx, images, t, o); err != nil {
+			return nil, err
+		}
+		if _, err := result.holdColours(ctx, float, result.Model, images, o); err != nil {
 			return nil, err
 		}
 		if err := result.measure(ctx, result.Model, images, o); err != nil {
