@@ -193,7 +193,8 @@ func inputMeans(pieces []colourMeans) [][]float64 {
 func (q *Quantized) colourMeans(ctx context.Context, m *onnx.Model, sums []passes.TapSums, sample *calib.Dataset, o QuantizeOptions, f func(piece int, m colourMeans)) error {
 	_, y := passes.ColoursOf(m.Graph)
 	least, most := float32(-math.MaxFloat32), float32(math.MaxFloat32)
-	if q.Plan.Mode == target.Static { // codes of its output end at black and white: what is cut off beyond is no shift
+	if q.Plan.Mode == target.Static && len(q.Plan.Activations) > 0 {
+		// Its output is codes, which end at black and white: that nothing is beyond is no shift.
 		least, most = 0, q.Network.Range
 	}
 	observe := []string{y.Name}

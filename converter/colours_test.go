@@ -136,8 +136,8 @@ func TestHoldColours(t *testing.T) {
 	}
 }
 
-// The codes of a static graph's output end at black and white, so what a float network makes
-// beyond is cut off before it is compared; in a dynamic one it is not.
+// What a static graph makes ends at black and white, so what a float network makes beyond is
+// cut off before it is compared; in a dynamic one it is not.
 func TestColourMeansEnd(t *testing.T) {
 	m, err := onnx.Parse(`<ir_version: 8, opset_import: ["" : 17]>
 g (float[1,3,h,w] x) => (float[1,3,h,w] y)
@@ -164,7 +164,7 @@ g (float[1,3,h,w] x) => (float[1,3,h,w] y)
 		t.Fatal(err)
 	}
 	for mode, want := range map[target.Mode]float64{target.Dynamic: 1, target.Static: 0.7} {
-		q := &Quantized{Network: &calib.Network{Range: 1, Channels: 3, Scale: 1, Enlarge: 1}, Plan: &passes.Plan{Mode: mode}}
+		q := &Quantized{Network: &calib.Network{Range: 1, Channels: 3, Scale: 1, Enlarge: 1}, Plan: &passes.Plan{Mode: mode, Activations: make([]passes.ActivationPlan, 1)}}
 		err := q.colourMeans(context.Background(), m, nil, images, QuantizeOptions{}, func(_ int, made colourMeans) {
 			if got := made.quantized[0]; math.Abs(got-want) > 1e-6 {
 				t.Errorf("%s: the mean is %g, want %g", mode, got, want)
