@@ -76,13 +76,19 @@ func subtract(x, origin []float32) {
 
 // Covariance returns that of x with itself [K, K].
 func (g *Gram) Covariance() []float64 {
-	n, k := float64(g.count), g.inputs
+	k := g.inputs
 	c := make([]float64, len(g.xx))
 	for i := range k {
 		for j := i; j < k; j++ {
-			c[i*k+j] = g.xx[i*k+j]/n - float64(g.sum[i]/n*(g.sum[j]/n))
+			c[i*k+j] = g.CovarianceOf(i, j)
 			c[j*k+i] = c[i*k+j]
 		}
 	}
 	return c
+}
+
+// CovarianceOf returns that of x[i] and x[j].
+func (g *Gram) CovarianceOf(i, j int) float64 {
+	n := float64(g.count)
+	return g.xx[min(i, j)*g.inputs+max(i, j)]/n - float64(g.sum[i]/n*(g.sum[j]/n))
 }

@@ -38,33 +38,12 @@ func (m *moments) join(others *moments, k int) {
 }
 
 // moments takes them over positions of all pictures; y is the convolution's output. Noise
-// is what the convolution's own quantizer makes and taken to be independent of the signal. When
-// fine, there is so little of it that the signal is taken to be that of the quantized
-// inputs, and noise of different inputs to be independent: a third of the products.
-func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, fine bool, fidelity float64) (*moments, error) {
+// is what the convolution's own quantizer makes and taken to be independent of the signal.
+func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, fidelity float64) (*moments, error) {
 	inputs, signal, noise := calib.NewGram(l.inputs), calib.NewGram(l.inputs), calib.NewGram(l.inputs)
-	least := leastSamples
-	if fine {
-		least = leastFineSamples
-	}
-	positions := (max(least, samplesPerInput*l.inputs) + len(x) - 1) / len(x)
-	for i := range x {
-		out := y[i].float.Shape
-		at := calib.Positions(out[2]*out[3], positions)
-		quantized, err := r.gather(ctx, p, l.inputs, g, x[i].quantized, out[3], at)
-		if err != nil {
-			return nil, err
-		}
-		if fine {
-			if err := inputs.Add(ctx, r.workers, quantized, len(at)); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		before, err := r.gather(ctx, p, l.inputs, g, clean[i].quantized, out[3], at)
-		if err != nil {
-			return nil, err
-		}
+	read := func(i int) []*runtime.Tensor { return []*runtime.Tensor{x[i].quantized, clean[i].quantized} }
+	err := r.sample(ctx, p, l, g, y, leastSamples, read, func(rows [][]float32, positions int) error {
+		quantized, before := rows[0], rows[1]
 		change := make([]float32, len(quantized))
 		for j, v := range quantized {
 			change[j] = v - before[j]
@@ -73,25 +52,45 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 			to   *calib.Gram
 			rows []float32
 		}{{inputs, quantized}, {signal, before}, {noise, change}} {
-			if err := add.to.Add(ctx, r.workers, add.rows, len(at)); err != nil {
-				return nil, err
+			if err := add.to.Add(ctx, r.workers, add.rows, positions); err != nil {
+				return err
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	m := &moments{inputs: inputs.Covariance(), noise: noise.Covariance(), weighed: signal.Covariance()}
+	m.weigh(fidelity)
+	return m, nil
+}
+
+// fineMoments are those of inputs with so little noise that the signal is taken to be that of
+// the quantized inputs, and noise of different inputs to be independent: a third of the products.
+func (r *rounder) fineMoments(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, fidelity float64) (*moments, error) {
+	inputs := calib.NewGram(l.inputs)
+	read := func(i int) []*runtime.Tensor { return []*runtime.Tensor{x[i].quantized} }
+	err := r.sample(ctx, p, l, g, y, leastFineSamples, read, func(rows [][]float32, positions int) error {
+		return inputs.Add(ctx, r.workers, rows[0], positions)
+	})
+	if err != nil {
+		return nil, err
 	}
 	m := &moments{inputs: inputs.Covariance()}
-	if fine {
-		m.weighed = slices.Clone(m.inputs)
-		var err error
-		if m.noise, err = r.independent(ctx, clean, x, l, g); err != nil {
-			return nil, err
-		}
-	} else {
-		m.weighed, m.noise = signal.Covariance(), noise.Covariance()
+	m.weighed = slices.Clone(m.inputs)
+	if m.noise, err = r.independent(ctx, clean, x, l, g); err != nil {
+		return nil, err
 	}
+	m.weigh(fidelity)
+	return m, nil
+}
+
+// weigh makes the covariance of a signal the quadratic form where noise is independent of it.
+func (m *moments) weigh(fidelity float64) {
 	for i, e := range m.noise {
 		m.weighed[i] = float64(fidelity*m.weighed[i]) + e
 	}
-	return m, nil
 }
 
 // inherited are moments whose noise is also the share of what the layers before lost, all that clean inputs
@@ -100,39 +99,55 @@ func (r *rounder) moments(ctx context.Context, p calib.Patches, l matrix, g int,
 func (r *rounder) inherited(ctx context.Context, p calib.Patches, l matrix, g int, clean, x, y []twin, share, fidelity float64) (*moments, error) {
 	k := l.inputs
 	both := calib.NewGram(2 * k)
-	positions := (max(leastSamples, samplesPerInput*k) + len(x) - 1) / len(x)
-	for i := range x {
-		out := y[i].float.Shape
-		at := calib.Positions(out[2]*out[3], positions)
-		var read [3][]float32
-		for j, t := range []*runtime.Tensor{x[i].quantized, clean[i].quantized, x[i].float} {
-			var err error
-			if read[j], err = r.gather(ctx, p, k, g, t, out[3], at); err != nil {
-				return nil, err
-			}
-		}
-		rows := make([]float32, 0, len(at)*2*k) // of a position the inputs, then their noise
-		for from := 0; from < len(at)*k; from += k {
-			rows = append(rows, read[0][from:from+k]...)
+	read := func(i int) []*runtime.Tensor {
+		return []*runtime.Tensor{x[i].quantized, clean[i].quantized, x[i].float}
+	}
+	err := r.sample(ctx, p, l, g, y, leastSamples, read, func(rows [][]float32, positions int) error {
+		quantized, before, float := rows[0], rows[1], rows[2]
+		joint := make([]float32, 0, positions*2*k) // of a position the inputs, then their noise
+		for from := 0; from < positions*k; from += k {
+			joint = append(joint, quantized[from:from+k]...)
 			for c := from; c < from+k; c++ {
-				signal := float64(share*float64(read[2][c])) + float64((1-share)*float64(read[1][c]))
-				rows = append(rows, float32(float64(read[0][c])-signal))
+				signal := float64(share*float64(float[c])) + float64((1-share)*float64(before[c]))
+				joint = append(joint, float32(float64(quantized[c])-signal))
 			}
 		}
-		if err := both.Add(ctx, r.workers, rows, len(at)); err != nil {
-			return nil, err
-		}
+		return both.Add(ctx, r.workers, joint, positions)
+	})
+	if err != nil {
+		return nil, err
 	}
 	m := &moments{make([]float64, k*k), make([]float64, k*k), make([]float64, k*k)}
-	all := both.Covariance() // xx xe / ex ee
 	for i := range k {
 		for j := range k {
-			xx, xe, ex, ee := all[i*2*k+j], all[i*2*k+k+j], all[(k+i)*2*k+j], all[(k+i)*2*k+k+j]
+			xx, xe, ex, ee := both.CovarianceOf(i, j), both.CovarianceOf(i, k+j), both.CovarianceOf(k+i, j), both.CovarianceOf(k+i, k+j)
 			m.inputs[i*k+j], m.noise[i*k+j] = xx, xe
 			m.weighed[i*k+j] = xx + float64((fidelity-1)*(xx-xe-ex+ee))
 		}
 	}
 	return m, nil
+}
+
+// sample gathers of each picture what group g reads of some tensors, rows [positions, inputs], at positions spread
+// over the output y: of all pictures at least as many as least and as samplesPerInput asks for.
+func (r *rounder) sample(ctx context.Context, p calib.Patches, l matrix, g int, y []twin, least int, read func(picture int) []*runtime.Tensor, f func(rows [][]float32, positions int) error) error {
+	each := (max(least, samplesPerInput*l.inputs) + len(y) - 1) / len(y)
+	for i := range y {
+		out := y[i].float.Shape
+		at := calib.Positions(out[2]*out[3], each)
+		var rows [][]float32
+		for _, t := range read(i) {
+			gathered, err := r.gather(ctx, p, l.inputs, g, t, out[3], at)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, gathered)
+		}
+		if err := f(rows, len(at)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // gather returns what group g reads of t at positions of an output that is width wide [positions, k].

@@ -187,10 +187,13 @@ func (r *rounder) round(ctx context.Context, n *onnx.Node, w *WeightPlan, clean,
 	patches.Group, part.inputs = patches.Group*parts, part.inputs/parts
 	share, fidelity := r.quieting(n, w)
 	momentsOf := func(i int) (m *moments, err error) {
-		if share > 0 && !fine {
+		switch {
+		case fine:
+			m, err = r.fineMoments(ctx, patches, part, i, clean, x, y, fidelity)
+		case share > 0:
 			m, err = r.inherited(ctx, patches, part, i, clean, x, y, share, fidelity)
-		} else {
-			m, err = r.moments(ctx, patches, part, i, clean, x, y, fine, fidelity)
+		default:
+			m, err = r.moments(ctx, patches, part, i, clean, x, y, fidelity)
 		}
 		if later := r.later[readers{choices, part.inputs, i}]; err == nil && (shares || later != nil) {
 			m.join(later, part.inputs)
