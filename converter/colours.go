@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// coloursPixels is how much of the calibration pictures colours are compared on.
-	coloursPixels = 1 << 18
+	// coloursPixels is how much of the calibration pictures colours are compared on; for codes with static scales half
+	// does as well (EDSR_x2 0.022 of 255 left instead of 0.020, CARN_x2 0.094 and 0.091) and saves a tenth of the time.
+	coloursPixels, staticColoursPixels = 1 << 18, 1 << 17
 	// A correction is worth its nodes where colours move by more than leastShift of white,
 	// root mean square, and no more than mostLeft of it stays in pictures it was not fitted to.
 	leastShift, mostLeft = 0.02 / 255, 0.6
@@ -83,7 +84,11 @@ func (q *Quantized) holdColours(ctx context.Context, float, quantized *onnx.Mode
 	if _, y := passes.ColoursOf(quantized.Graph); y == nil || images == nil || q.Plan.Rule != passes.Calibrated {
 		return left, nil
 	}
-	sample := images.Sample(coloursPixels)
+	pixels := coloursPixels
+	if q.endsInCodes() {
+		pixels = staticColoursPixels
+	}
+	sample := images.Sample(pixels)
 	if names := sample.Names(); names[0] == names[len(names)-1] {
 		return left, nil // nothing to try it on
 	}
@@ -193,8 +198,7 @@ func inputMeans(pieces []colourMeans) [][]float64 {
 func (q *Quantized) colourMeans(ctx context.Context, m *onnx.Model, sums []passes.TapSums, sample *calib.Dataset, o QuantizeOptions, f func(piece int, m colourMeans)) error {
 	_, y := passes.ColoursOf(m.Graph)
 	least, most := float32(-math.MaxFloat32), float32(math.MaxFloat32)
-	if q.Plan.Mode == target.Static && len(q.Plan.Activations) > 0 {
-		// Its output is codes, which end at black and white: that nothing is beyond is no shift.
+	if q.endsInCodes() { // at black and white: that nothing is beyond is no shift
 		least, most = 0, q.Network.Range
 	}
 	observe := []string{y.Name}
@@ -228,6 +232,11 @@ func (q *Quantized) colourMeans(ctx context.Context, m *onnx.Model, sums []passe
 		done++
 		return nil
 	})
+}
+
+// endsInCodes reports whether the quantized network's output is codes: not of dynamic graphs, nor of stored weights alone.
+func (q *Quantized) endsInCodes() bool {
+	return q.Plan.Mode == target.Static && len(q.Plan.Activations) > 0
 }
 
 // channelMeans returns the mean of every channel of a tensor [1,C,H,W], clipped to least and most.
