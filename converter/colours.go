@@ -17,8 +17,7 @@ import (
 )
 
 const (
-	// coloursPixels is how much of the calibration pictures colours are compared on; for codes with static scales half
-	// does as well (EDSR_x2 0.022 of 255 left instead of 0.020, CARN_x2 0.094 and 0.091) and saves a tenth of the time.
+	// coloursPixels is how much of the calibration pictures colours are compared on. For static scales half is as good.
 	coloursPixels, staticColoursPixels = 1 << 18, 1 << 17
 	// A correction is worth its nodes where colours move by more than leastShift of white,
 	// root mean square, and no more than mostLeft of it stays in pictures it was not fitted to.
@@ -85,7 +84,7 @@ func (q *Quantized) holdColours(ctx context.Context, float, quantized *onnx.Mode
 		return left, nil
 	}
 	pixels := coloursPixels
-	if q.endsInCodes() {
+	if q.clipsColours() {
 		pixels = staticColoursPixels
 	}
 	sample := images.Sample(pixels)
@@ -108,7 +107,7 @@ func (q *Quantized) holdColours(ctx context.Context, float, quantized *onnx.Mode
 		return left, fmt.Errorf("quantized network: %w", err)
 	}
 	moved := q.shiftOf(pieces, nil)
-	if moved.rms < leastShift {
+	if !worthCorrecting(moved, q.Plan.Mode) {
 		return moved, nil
 	}
 	if len(sums) > 0 {
@@ -141,10 +140,15 @@ func worthWidening(left, still shift, lost float64) bool {
 	return still.worst <= mostLeftOfWorst*left.worst && lost <= mostWider
 }
 
+// worthCorrecting reports whether colours move enough to look for a correction. Dynamic graphs have means of the picture at
+// hand anyway; others run twice over a large picture, in tiles, for them: there a colour must move further than it may.
+func worthCorrecting(moved shift, mode target.Mode) bool {
+	return moved.rms >= leastShift && (mode != target.Static || moved.worst > mostShift)
+}
+
 // worthHolding reports whether a correction takes enough back of what moves.
 func worthHolding(moved, left shift) bool {
-	return moved.rms >= leastShift && (left.rms <= mostLeft*moved.rms ||
-		moved.worst > mostShift && left.worst <= mostLeftOfWorst*moved.worst)
+	return left.rms <= mostLeft*moved.rms || moved.worst > mostShift && left.worst <= mostLeftOfWorst*moved.worst
 }
 
 // shiftOf returns how far means of colours move, with the correction of each picture if there is one.
@@ -198,7 +202,7 @@ func inputMeans(pieces []colourMeans) [][]float64 {
 func (q *Quantized) colourMeans(ctx context.Context, m *onnx.Model, sums []passes.TapSums, sample *calib.Dataset, o QuantizeOptions, f func(piece int, m colourMeans)) error {
 	_, y := passes.ColoursOf(m.Graph)
 	least, most := float32(-math.MaxFloat32), float32(math.MaxFloat32)
-	if q.endsInCodes() { // at black and white: that nothing is beyond is no shift
+	if q.clipsColours() {
 		least, most = 0, q.Network.Range
 	}
 	observe := []string{y.Name}
@@ -234,8 +238,9 @@ func (q *Quantized) colourMeans(ctx context.Context, m *onnx.Model, sums []passe
 	})
 }
 
-// endsInCodes reports whether the quantized network's output is codes: not of dynamic graphs, nor of stored weights alone.
-func (q *Quantized) endsInCodes() bool {
+// clipsColours reports whether colours are compared as a picture shows them, within black and white: codes of static graphs
+// end there, and that nothing is beyond is no shift. Dynamic graphs and stored weights give floats like those of the float network.
+func (q *Quantized) clipsColours() bool {
 	return q.Plan.Mode == target.Static && len(q.Plan.Activations) > 0
 }
 

@@ -94,16 +94,30 @@ func TestHoldColours(t *testing.T) {
 		t.Skip("under the race detector it takes minutes")
 	}
 	ctx := context.Background()
-	float, images, data := builtin(t)
+	plain, images, data := builtin(t)
+	clipped := plain.Clone()
+	made := clipped.Graph.Outputs[0]
+	clip := clipped.Graph.NewNode("Clip", []*onnx.Value{
+		made,
+		clipped.Graph.AddInitializer("black", onnx.Floats(nil, 0)),
+		clipped.Graph.AddInitializer("white", onnx.Floats(nil, 1)),
+	}, []string{"clipped"})
+	clip.Outputs[0].Type = made.Type
+	clipped.Graph.Append(clip)
+	clipped.Graph.Outputs = nil
+	clipped.Graph.AddOutput(clip.Outputs[0])
 	for _, form := range []struct {
 		mode   target.Mode
 		target string
 		bits   int
+		float  *onnx.Model
 	}{
-		{target.Dynamic, "portable", 2},
-		{target.Static, "onnxruntime", 4},
-		{target.Static, "storage", 2},
+		{target.Dynamic, "portable", 2, plain},
+		{target.Static, "onnxruntime", 4, plain},
+		{target.Static, "onnxruntime", 4, clipped},
+		{target.Static, "storage", 2, plain},
 	} {
+		float := form.float
 		o := options(form.bits, passes.Calibrated, 0)
 		o.Mode, o.Target = form.mode, form.target
 		q, err := Quantize(ctx, float, images, o)
@@ -112,7 +126,7 @@ func TestHoldColours(t *testing.T) {
 		}
 		without, corrections := q.Model.Clone(), 0
 		for _, v := range without.Graph.Initializers() {
-			if strings.HasPrefix(v.Name, without.Graph.Outputs[0].Name+"_mean_") {
+			if strings.HasPrefix(v.Name, made.Name+"_mean_") {
 				v.SetConst(onnx.Floats(v.Const.Shape, make([]float32, len(v.Const.Data)/4)...))
 				corrections++
 			}
@@ -136,14 +150,14 @@ func TestHoldColours(t *testing.T) {
 	}
 }
 
-// What a static graph makes ends at black and white, so what a float network makes beyond is
-// cut off before it is compared; in a dynamic one it is not.
+// Static graphs are compared within black and white; dynamic ones and stored weights as they are.
 func TestColourMeansEnd(t *testing.T) {
 	m, err := onnx.Parse(`<ir_version: 8, opset_import: ["" : 17]>
 g (float[1,3,h,w] x) => (float[1,3,h,w] y)
-<float k = {2}>
+<float k = {2}, float below = {153}>
 {
-  y = Mul (x, k)
+  twice = Mul (x, k)
+  y = Sub (twice, below)
 }`)
 	if err != nil {
 		t.Fatal(err)
@@ -153,8 +167,8 @@ g (float[1,3,h,w] x) => (float[1,3,h,w] y)
 	}
 	dir := t.TempDir()
 	picture := imaging.New(16, 16, 3)
-	for i := range picture.Pix {
-		picture.Pix[i] = 0.2 + 0.6*float32(i%2)
+	for i := range picture.Pix { // 51 and 255, which become -51 and 357
+		picture.Pix[i] = 0.2 + 0.8*float32(i%2)
 	}
 	if err := imaging.WriteFile(filepath.Join(dir, "stripes.png"), picture); err != nil {
 		t.Fatal(err)
@@ -163,11 +177,20 @@ g (float[1,3,h,w] x) => (float[1,3,h,w] y)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for mode, want := range map[target.Mode]float64{target.Dynamic: 1, target.Static: 0.7} {
-		q := &Quantized{Network: &calib.Network{Range: 1, Channels: 3, Scale: 1, Enlarge: 1}, Plan: &passes.Plan{Mode: mode, Activations: make([]passes.ActivationPlan, 1)}}
+	coded := make([]passes.ActivationPlan, 1)
+	for _, form := range []struct {
+		name string
+		plan passes.Plan
+		want float64
+	}{
+		{"dynamic", passes.Plan{Mode: target.Dynamic, Activations: coded}, 153},
+		{"static", passes.Plan{Mode: target.Static, Activations: coded}, 127.5},
+		{"storage", passes.Plan{Mode: target.Static}, 153},
+	} {
+		q := &Quantized{Network: &calib.Network{Range: 255, Channels: 3, Scale: 1, Enlarge: 1}, Plan: &form.plan}
 		err := q.colourMeans(context.Background(), m, nil, images, QuantizeOptions{}, func(_ int, made colourMeans) {
-			if got := made.quantized[0]; math.Abs(got-want) > 1e-6 {
-				t.Errorf("%s: the mean is %g, want %g", mode, got, want)
+			if got := made.quantized[0]; math.Abs(got-form.want) > 1e-4 {
+				t.Errorf("%s: the mean is %g, want %g", form.name, got, form.want)
 			}
 		})
 		if err != nil {
@@ -328,7 +351,6 @@ func TestWorthHolding(t *testing.T) {
 		moved, left shift // of 255
 		want        bool
 	}{
-		{shift{0.01, 0.05}, shift{0, 0}, false},            // too little to care
 		{shift{0.0573, 0.078}, shift{0.0288, 0.037}, true}, // the built-in network at 4 bits
 		{shift{0.05, 0.09}, shift{0.035, 0.05}, false},
 		{shift{0.086, 0.184}, shift{0.068, 0.103}, true},  // ESRGAN_slim_x2 at 4 bits with wider windows
@@ -337,6 +359,23 @@ func TestWorthHolding(t *testing.T) {
 		of := func(s shift) shift { return shift{s.rms / 255, s.worst / 255} }
 		if got := worthHolding(of(tc.moved), of(tc.left)); got != tc.want {
 			t.Errorf("%v: %v", tc, got)
+		}
+	}
+}
+
+// A shift of dynamic graphs must tell anything; one of others must be further than it may be.
+func TestWorthCorrecting(t *testing.T) {
+	for _, tc := range []struct {
+		moved           shift // of 255
+		dynamic, static bool
+	}{
+		{shift{0.01, 0.15}, false, false},
+		{shift{0.03, 0.055}, true, false}, // RLFN_x2 at 8 bits
+		{shift{0.05, 0.115}, true, true},  // EDSR_x2
+	} {
+		moved := shift{tc.moved.rms / 255, tc.moved.worst / 255}
+		if worthCorrecting(moved, "") != tc.dynamic || worthCorrecting(moved, target.Dynamic) != tc.dynamic || worthCorrecting(moved, target.Static) != tc.static {
+			t.Errorf("%v: dynamic %v, static %v", tc, worthCorrecting(moved, target.Dynamic), worthCorrecting(moved, target.Static))
 		}
 	}
 }

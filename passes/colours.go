@@ -37,12 +37,13 @@ func ColoursOf(g *onnx.Graph) (x, y *onnx.Value) {
 	if y.Producer != nil && y.Producer.Op == "Clip" && len(y.Uses()) == 0 {
 		y = y.Producer.Inputs[0]
 	}
-	for _, v := range []*onnx.Value{x, y} {
+	out := g.Outputs[0] // its type is known, and that of y is the same
+	for _, v := range []*onnx.Value{x, out} {
 		if v.Type.Elem != onnx.Float || len(v.Type.Shape) != 4 {
 			return nil, nil
 		}
 	}
-	if c := channelsOf(x); c < 1 || c != channelsOf(y) || y.Producer == nil {
+	if c := channelsOf(x); c < 1 || c != channelsOf(out) || y.Producer == nil {
 		return nil, nil
 	}
 	return x, y
@@ -51,7 +52,7 @@ func ColoursOf(g *onnx.Graph) (x, y *onnx.Value) {
 // HoldColours corrects the output that ColoursOf names, in standard operators.
 func HoldColours(g *onnx.Graph, c Colours) error {
 	x, y := ColoursOf(g)
-	name, channels := y.Name, channelsOf(y)
+	name, channels := y.Name, int64(len(c.Bias))
 	corrected := g.NewNode("Add", []*onnx.Value{nil, nil}, []string{name + "_corrected"})
 	y.ReplaceUses(corrected.Outputs[0])
 	corrected.Outputs[0].Type = y.Type

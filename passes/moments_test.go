@@ -162,3 +162,76 @@ func TestIndependent(t *testing.T) {
 		}
 	}
 }
+
+// The moments of own noise are those of a sum over all positions, whose signal counts fidelity times; where
+// there is little noise, the signal is what the inputs are and noise of different inputs is independent.
+func TestMoments(t *testing.T) {
+	const k, side, fidelity = 2, 16, 3
+	pictures := smoothPictures(t, 4, k, side)
+	values := func(t *runtime.Tensor, c int) []float32 { return t.Data.([]float32)[c*side*side : (c+1)*side*side] }
+	var clean, x []twin
+	for p := range 2 { // with means that are not 0, and noise that both channels share
+		before, read := pictures[2*p], pictures[2*p+1]
+		for i := range values(before, 0) {
+			values(before, 0)[i] += 3 + float32(p)
+			noise := 0.1 * float32(i%3)
+			values(read, 0)[i], values(read, 1)[i] = values(before, 0)[i]+noise, values(before, 1)[i]+2*noise+0.05*float32(i%2)
+		}
+		clean, x = append(clean, twin{float: before, quantized: before}), append(x, twin{float: before, quantized: read})
+	}
+	covariance := func(a, b func(p, c, i int) float64) []float64 {
+		all := make([]float64, k*k)
+		for c := range k {
+			for d := range k {
+				ab, sa, sb, n := 0.0, 0.0, 0.0, 0.0
+				for p := range x {
+					for i := range side * side {
+						u, v := a(p, c, i), b(p, d, i)
+						ab, sa, sb, n = ab+u*v, sa+u, sb+v, n+1
+					}
+				}
+				all[c*k+d] = ab/n - sa/n*(sb/n)
+			}
+		}
+		return all
+	}
+	input := func(p, c, i int) float64 { return float64(values(x[p].quantized, c)[i]) }
+	signal := func(p, c, i int) float64 { return float64(values(clean[p].quantized, c)[i]) }
+	noise := func(p, c, i int) float64 { return input(p, c, i) - signal(p, c, i) }
+	weighed := func(signal, noise []float64) []float64 {
+		w := slices.Clone(noise)
+		floats.AddScaled(w, fidelity, signal)
+		return w
+	}
+	inputs, own := covariance(input, input), covariance(noise, noise)
+	alone := slices.Clone(own)
+	alone[1], alone[k] = 0, 0
+	r := &rounder{workers: kernels.NewWorkers(2)}
+	patches := calib.Patches{Kernel: [2]int{1, 1}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}, Group: 1}
+	layout := matrix{groups: 1, outputs: 1, inputs: k, taps: 1}
+	for name, c := range map[string]struct {
+		of   func() (*moments, error)
+		want moments
+	}{
+		"own noise": {
+			func() (*moments, error) { return r.moments(t.Context(), patches, layout, 0, clean, x, x, fidelity) },
+			moments{inputs, own, weighed(covariance(signal, signal), own)},
+		},
+		"little noise": {
+			func() (*moments, error) { return r.fineMoments(t.Context(), patches, layout, 0, clean, x, x, fidelity) },
+			moments{inputs, alone, weighed(inputs, alone)},
+		},
+	} {
+		got, err := c.of()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for which, pair := range map[string][2][]float64{
+			"inputs": {got.inputs, c.want.inputs}, "noise": {got.noise, c.want.noise}, "weighed": {got.weighed, c.want.weighed},
+		} {
+			if !floats.EqualApprox(pair[0], pair[1], 1e-4) {
+				t.Errorf("%s: %s are %v, want %v", name, which, pair[0], pair[1])
+			}
+		}
+	}
+}
