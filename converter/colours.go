@@ -148,7 +148,8 @@ func worthCorrecting(moved shift, mode target.Mode) bool {
 
 // worthHolding reports whether a correction takes enough back of what moves.
 func worthHolding(moved, left shift) bool {
-	return left.rms <= mostLeft*moved.rms || moved.worst > mostShift && left.worst <= mostLeftOfWorst*moved.worst
+	return moved.rms >= leastShift && (left.rms <= mostLeft*moved.rms ||
+		moved.worst > mostShift && left.worst <= mostLeftOfWorst*moved.worst)
 }
 
 // shiftOf returns how far means of colours move, with the correction of each picture if there is one.

@@ -351,6 +351,7 @@ func TestWorthHolding(t *testing.T) {
 		moved, left shift // of 255
 		want        bool
 	}{
+		{shift{0.01, 0.05}, shift{0, 0}, false},            // too little to care
 		{shift{0.0573, 0.078}, shift{0.0288, 0.037}, true}, // the built-in network at 4 bits
 		{shift{0.05, 0.09}, shift{0.035, 0.05}, false},
 		{shift{0.086, 0.184}, shift{0.068, 0.103}, true},  // ESRGAN_slim_x2 at 4 bits with wider windows
