@@ -46,11 +46,14 @@ type shift struct {
 	worst float64 // of the worst colour of the worst picture
 }
 
+func (s shift) of255() float64 { return 255 * s.worst }
+
 // keepColours corrects what quantization does to the means of colours. Where a calibration
 // picture moves too far all the same, clipping is taken to be the cause: windows become
 // wider, if that takes a quarter of it back and little detail. It returns the network it leaves.
 func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, images *calib.Dataset, o QuantizeOptions) (*onnx.Model, error) {
 	left, err := q.holdColours(ctx, q.Model, quantized, images, o)
+	q.Shift = left.of255()
 	if err != nil || left.worst <= mostShift || !o.uniform() {
 		return quantized, err
 	}
@@ -69,6 +72,7 @@ func (q *Quantized) keepColours(ctx context.Context, quantized *onnx.Model, imag
 	if still, err := q.holdColours(ctx, q.Model, wider, images, o); err != nil {
 		return nil, err
 	} else if worthWidening(left, still, q.Drop.DB()-before.Drop.DB()) {
+		q.Shift = still.of255()
 		return wider, nil
 	}
 	*q = before
@@ -141,9 +145,10 @@ func worthWidening(left, still shift, lost float64) bool {
 }
 
 // worthCorrecting reports whether colours move enough to look for a correction. Dynamic graphs have means of the picture at
-// hand anyway; others run twice over a large picture, in tiles, for them: there a colour must move further than it may.
+// hand anyway; others run twice over a large picture, in tiles, for them: there a colour must move half as far as it may,
+// as those of other pictures move up to twice as far.
 func worthCorrecting(moved shift, mode target.Mode) bool {
-	return moved.rms >= leastShift && (mode != target.Static || moved.worst > mostShift)
+	return moved.rms >= leastShift && (mode != target.Static || moved.worst > mostShift/2)
 }
 
 // worthHolding reports whether a correction takes enough back of what moves.

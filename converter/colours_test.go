@@ -364,15 +364,16 @@ func TestWorthHolding(t *testing.T) {
 	}
 }
 
-// A shift of dynamic graphs must tell anything; one of others must be further than it may be.
+// A shift of dynamic graphs must tell anything; one of others must be half as far as it may be.
 func TestWorthCorrecting(t *testing.T) {
 	for _, tc := range []struct {
 		moved           shift // of 255
 		dynamic, static bool
 	}{
 		{shift{0.01, 0.15}, false, false},
-		{shift{0.03, 0.055}, true, false}, // RLFN_x2 at 8 bits
-		{shift{0.05, 0.115}, true, true},  // EDSR_x2
+		{shift{0.03, 0.045}, true, false},
+		{shift{0.03, 0.053}, true, true}, // RLFN_x2 at 8 bits
+		{shift{0.05, 0.115}, true, true}, // EDSR_x2
 	} {
 		moved := shift{tc.moved.rms / 255, tc.moved.worst / 255}
 		if worthCorrecting(moved, "") != tc.dynamic || worthCorrecting(moved, target.Dynamic) != tc.dynamic || worthCorrecting(moved, target.Static) != tc.static {

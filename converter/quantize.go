@@ -38,6 +38,7 @@ type Quantized struct {
 	Mixed   *Mixed         // nil for uniform bits
 	Trials  []Trial        // of the search for MaxDrop, in order
 	Drop    Drop           // on the calibration pictures; zero when there are none
+	Shift   float64        // by how much the mean of a colour of a calibration picture moves at most, of 255; 0 when that was not compared
 	Pruned  *Pruned        // nil when every channel is there
 	Done    *passes.Quantized
 
@@ -73,9 +74,11 @@ func Quantize(ctx context.Context, m *onnx.Model, images *calib.Dataset, o Quant
 		if err := result.quantizeStatic(ctx, images, t, o); err != nil {
 			return nil, err
 		}
-		if _, err := result.holdColours(ctx, float, result.Model, images, o); err != nil {
+		left, err := result.holdColours(ctx, float, result.Model, images, o)
+		if err != nil {
 			return nil, err
 		}
+		result.Shift = left.of255()
 		if err := result.measure(ctx, result.Model, images, o); err != nil {
 			return nil, err
 		}

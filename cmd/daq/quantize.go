@@ -135,7 +135,7 @@ func (f *quantizeFlags) run(cmd *cobra.Command, t *terminal, path string) error 
 		r.Average = &averageResult{q.Mixed.Activations, q.Mixed.Weights, q.Mixed.Loss, q.Mixed.UniformLoss}
 	}
 	r.Protected, r.Losses = q.Protected, q.Losses
-	r.Trials, r.Nearest, r.Pruned = q.Trials, q.Done.Nearest, q.Pruned
+	r.Trials, r.Nearest, r.Pruned, r.Shift = q.Trials, q.Done.Nearest, q.Pruned, q.Shift
 	if q.Drop.Pictures > 0 {
 		r.Drop = &q.Drop
 	}

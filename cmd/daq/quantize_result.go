@@ -84,10 +84,11 @@ type quantizeResult struct {
 	ActivationBits   string                `json:"activation_bits"`
 	Average          *averageResult        `json:"average_bits,omitempty"`
 	Trials           []converter.Trial     `json:"trials,omitempty"`
-	Drop             *converter.Drop       `json:"calibration,omitempty"` // PSNR-Y on the calibration pictures
-	Nearest          []string              `json:"nearest,omitempty"`     // convolutions whose weights were not rounded for the pictures
-	Protected        []converter.LayerLoss `json:"protected,omitempty"`   // layers with more bits than asked for, and what they lost before
-	Losses           []converter.LayerLoss `json:"losses,omitempty"`      // of every layer alone, the worst first; measured when much was lost
+	Drop             *converter.Drop       `json:"calibration,omitempty"`  // PSNR-Y on the calibration pictures
+	Shift            float64               `json:"colour_shift,omitempty"` // of the worst mean colour of these, of 255
+	Nearest          []string              `json:"nearest,omitempty"`      // convolutions whose weights were not rounded for the pictures
+	Protected        []converter.LayerLoss `json:"protected,omitempty"`    // layers with more bits than asked for, and what they lost before
+	Losses           []converter.LayerLoss `json:"losses,omitempty"`       // of every layer alone, the worst first; measured when much was lost
 	Step             string                `json:"step"`
 	InputRange       float32               `json:"input_range"`
 	FloatBytes       int64                 `json:"float_bytes"` // of the files
@@ -154,6 +155,9 @@ func (r *quantizeResult) print(t *terminal, f *quantizeFlags) error {
 		}
 		if d := r.Drop; d != nil {
 			fmt.Fprintf(w, "calibration\tPSNR-Y %.2f dB, float %.2f dB on the pictures shrunk and enlarged again: %.2f dB lost\n", d.Quantized, d.Float, d.DB())
+		}
+		if r.Shift > 0 {
+			fmt.Fprintf(w, "colours\tthe mean of a colour of a picture moves by %.2f of 255 at most\n", r.Shift)
 		}
 		fmt.Fprintf(w, "step\t%s\n", r.Step)
 		fmt.Fprintf(w, "file\t%s, float %s (%.1fx smaller)\n", report.Bytes(r.QuantizedBytes), report.Bytes(r.FloatBytes), float64(r.FloatBytes)/float64(max(r.QuantizedBytes, 1)))
