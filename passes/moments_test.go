@@ -80,7 +80,7 @@ func TestQuieted(t *testing.T) {
 // TestInherited: no weights v near those that are made of w cost less, |v x - w s|^2 +
 // (fidelity-1)|(v-w) s|^2 over the inputs x and the signal s in them.
 func TestInherited(t *testing.T) {
-	const k, share, fidelity = 2, 0.5, 6
+	const k, share, fidelity = 2, 0.3, 6
 	pictures := smoothPictures(t, 3, k, 16)
 	float, clean, read := pictures[0], pictures[1], pictures[2]
 	values := func(t *runtime.Tensor, c int) []float32 { return t.Data.([]float32)[c*16*16 : (c+1)*16*16] }
