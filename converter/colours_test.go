@@ -144,6 +144,9 @@ func TestHoldColours(t *testing.T) {
 			shift[m] = math.Abs(report.MeanShift)
 		}
 		t.Logf("%s: moved by %.3f without, by %.3f with it", form.target, shift[without], shift[q.Model])
+		if !(q.Shift > 0 && q.Shift < shift[without]) {
+			t.Errorf("%s: a colour is said to move by %.3f, without correction it is %.3f", form.target, q.Shift, shift[without])
+		}
 		if shift[q.Model] > shift[without]/2 {
 			t.Errorf("%s: a colour moves by %.3f, and by %.3f without correction", form.target, shift[q.Model], shift[without])
 		}
